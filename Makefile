@@ -1,0 +1,61 @@
+# make demo: see it work.  make test: what must hold before a change goes in.
+PYTHON ?= python3
+# Where PyTorch comes from: auto (its CPU build where there is no NVIDIA GPU), none (the usual index), or the URL of an index.
+TORCH_INDEX ?= auto
+# Further options for pip install, e.g. PIP_ARGS="--index-url https://mirror.example/simple"
+PIP_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) --torch-index $(TORCH_INDEX)
+PINS := pyproject.toml constraints.txt .ci/setup_venv.py
+CODE := KidneyTumorCascadeLib Training Testing .ci
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format types check constraints clean
+
+help:
+	@echo "make setup        .venv with kidney-tumor-cascade and its pinned dependencies"
+	@echo "make demo         segments a phantom CT; results in out/demo"
+	@echo "make test         lint, types and tests"
+	@echo "make lint         ruff only"
+	@echo "make types        mypy only"
+	@echo "make format       rewrites the code in the house's format"
+	@echo "make constraints  renews constraints.txt (needs uv)"
+	@echo "make clean        removes what the other targets made"
+	@echo "PYTHON=python3.12 chooses the Python; TORCH_INDEX=auto|none|URL chooses where PyTorch comes from."
+
+setup: $(VENV)/.setup
+
+$(VENV)/.setup: $(PINS)
+	@$(SETUP) -- $(PIP_ARGS)
+	@touch $@
+
+# The test tools come on top of the same environment, so either stamp serves `make demo`.
+$(VENV)/.test: $(PINS)
+	@$(SETUP) --extras train,test -- $(PIP_ARGS)
+	@touch $@ $(VENV)/.setup
+
+demo: setup
+	@$(BIN)/kidney-tumor-cascade demo out/demo
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check $(wildcard $(CODE))
+	@$(BIN)/ruff format --check --quiet $(wildcard $(CODE)) || { echo "Not in the house's format: run make format."; exit 1; }
+
+types: $(VENV)/.test
+	@$(BIN)/mypy $(wildcard $(CODE))
+
+test: lint types
+	@$(BIN)/python -m pytest -q
+
+format: $(VENV)/.test
+	@$(BIN)/ruff check --fix --quiet $(wildcard $(CODE)); $(BIN)/ruff format --quiet $(wildcard $(CODE))
+
+constraints:
+	@uv pip compile --quiet --universal --python-version 3.10 --all-extras --constraint .ci/torch-version.txt --no-annotate \
+		--custom-compile-command "make constraints" pyproject.toml -o constraints.txt
+
+clean:
+	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
