@@ -2,39 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import describe_size
+from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
+from KidneyTumorCascadeLib.nifti_header import check_nifti
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+# Formats that keep where the voxels are in the patient (pictures do not), and whose readers notice a missing end (GIPL's and VTK's do not).
+FORMATS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
+COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
 def read_image(path: Path) -> sitk.Image:
     """The image of one file, three-dimensional and scalar.
 
     Raises:
-        InputError: the file is damaged, no image, or not one three-dimensional scalar image.
+        InputError: the file is empty, incomplete or damaged, of an unknown format, or not one three-dimensional scalar image.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    require_readable(path)
     try:
-        reader.ReadImageInformation()
-        _require_scalar_volume(reader, path)
-        return _in_three_dimensions(reader.Execute())
+        with quiet_stderr():
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            _check_format(path)
+            reader.ReadImageInformation()
+            _check_header(reader, path)
+            return _in_three_dimensions(reader.Execute())
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be read as an image; it is damaged, incomplete or of an unknown format.") from error
+        raise InputError(f"{path} cannot be read as an image ({_reason(error)}); check the file, or export it again as .nii.gz.") from error
 
 
-def _require_scalar_volume(reader: sitk.ImageFileReader, path: Path) -> None:
-    size = reader.GetSize()
-    if reader.GetNumberOfComponents() != 1:
-        raise InputError(f"{path} holds {reader.GetNumberOfComponents()} values a voxel (a colour or vector image); a scan with one is needed.")
-    if len(size) < 3 or any(length != 1 for length in size[3:]):
-        raise InputError(f"{path} is an image of {describe_size(size)}; a three-dimensional scan is needed.")
+def require_readable(path: Path) -> None:
+    """Raise InputError when a file is empty or closed to this user."""
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror or error}); check its permissions.") from error
+    if empty:
+        raise InputError(f"{path} is empty; copy or download it again.")
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep what ITK's C and C++ libraries print away from the user, who gets one sentence instead."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield  # A program without a standard error, such as one without a console on Windows.
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_format(path: Path) -> None:
+    image_format = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    if image_format and image_format not in FORMATS:
+        kind = image_format.removesuffix("ImageIO")
+        raise InputError(f"{path} is a {kind} file, which does not keep a scan's geometry reliably; give a DICOM folder, NIfTI, NRRD or MetaImage.")
+    if image_format == "NiftiImageIO":
+        check_nifti(path)
+
+
+def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
+    size, spacing = reader.GetSize(), reader.GetSpacing()
+    if reader.GetPixelID() in COMPLEX or reader.GetNumberOfComponents() != 1:
+        count = reader.GetNumberOfComponents()
+        raise InputError(f"{path} holds {count} numbers per voxel (a color, vector or complex image); a scan with one is needed.")
+    if len(size) != 3 and not (len(size) > 3 and all(length == 1 for length in size[3:])):
+        raise InputError(f"{path} is an image of {describe_size(size)}, of {len(size)} dimensions; one three-dimensional scan is needed.")
+    if not min(spacing[:3]) > 0:
+        raise InputError(f"{path} gives a voxel spacing of {describe_mm(spacing[:3])}; all three must be above zero, so export the scan again.")
 
 
 def _in_three_dimensions(image: sitk.Image) -> sitk.Image:
-    return image if image.GetDimension() == 3 else image[:, :, :, 0]
+    while image.GetDimension() > 3:
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    return image
+
+
+def _reason(error: RuntimeError) -> str:
+    """What ITK found, in words, as far as its messages can be told apart."""
+    text = str(error)
+    if "orthonormal" in text or "Bad direction" in text:
+        return "its axes are not at right angles to each other"
+    if "Zero-valued spacing" in text:
+        return "its voxel spacing is zero"
+    if "Unable to determine ImageIO" in text:
+        return "its format is not known, or its start is damaged"
+    return "it is damaged or incomplete"
