@@ -1,0 +1,69 @@
+"""Two probabilities of each voxel, to be kidney and to be tumor, become one label: 0 background, 1 kidney, 2 tumor.
+
+The publication describes the merging twice, by overlaying the masks and by comparing the probabilities; both are here. Both call a voxel
+foreground when at least one of the two networks does, so they differ only in what they call kidney and what tumor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from KidneyTumorCascadeLib.component_rules import ComponentRules, Removal, apply_rules
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Probability = NDArray[np.float32] | Tensor
+
+__all__ = ["MERGES", "ComponentRules", "Removal", "apply_rules", "compare", "overlay"]
+
+KIDNEY, TUMOR = 1, 2
+
+
+def overlay(p_kidney: Probability, p_tumor: Probability, threshold: float = 0.5) -> NDArray[np.uint8]:
+    """The tumor mask laid over the kidney mask: where both networks say yes, it is tumor.
+
+    Args:
+        p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
+        p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
+        threshold: a voxel belongs to a mask when its probability is above this.
+
+    Returns:
+        Labels (z, y, x).
+    """
+    return stack_masks(p_kidney > threshold, p_tumor > threshold)
+
+
+def compare(p_kidney: Probability, p_tumor: Probability) -> NDArray[np.uint8]:
+    """The most probable of background, kidney and tumor; tumor where kidney and tumor are equally probable.
+
+    Each network has its own background, 1 - p. A voxel is background when both call it that, so the probability of background is taken as
+    the smaller of the two, 1 - max(p_kidney, p_tumor). (Their product would be smaller still, and make a voxel foreground that both
+    networks call background, such as 0.4 and 0.4.)
+
+    Args:
+        p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
+        p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
+
+    Returns:
+        Labels (z, y, x).
+    """
+    return stack_masks(p_kidney > 0.5, (p_tumor > 0.5) & (p_tumor >= p_kidney))
+
+
+MERGES = {"overlay": overlay, "compare": compare}
+
+
+def stack_masks(kidney: Any, tumor: Any) -> NDArray[np.uint8]:
+    """Labels of two masks (arrays, or tensors on any device); tumor on top."""
+    labels = as_array(kidney).astype(np.uint8)
+    labels[as_array(tumor)] = TUMOR
+    return labels
+
+
+def as_array(mask: Any) -> NDArray[np.bool_]:
+    """A mask as a numpy array. Only the mask leaves the device of a tensor, a quarter of what its probabilities take."""
+    return np.asarray(mask if isinstance(mask, np.ndarray) else mask.cpu().numpy(), dtype=np.bool_)
