@@ -7,7 +7,7 @@ PIP_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) --torch-index $(TORCH_INDEX)
+SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) --torch-index "$(TORCH_INDEX)" --pip-options="$(PIP_ARGS)"
 PINS := pyproject.toml constraints.txt .ci/setup_venv.py
 CODE := KidneyTumorCascadeLib Training Testing .ci
 
@@ -29,12 +29,12 @@ help:
 setup: $(VENV)/.setup
 
 $(VENV)/.setup: $(PINS)
-	@$(SETUP) -- $(PIP_ARGS)
+	@$(SETUP)
 	@touch $@
 
 # The test tools come on top of the same environment, so either stamp serves `make demo`.
 $(VENV)/.test: $(PINS)
-	@$(SETUP) --extras train,test -- $(PIP_ARGS)
+	@$(SETUP) --extras train,test
 	@touch $@ $(VENV)/.setup
 
 demo: setup

@@ -1,6 +1,6 @@
 """Makes a virtual environment with the project and its pinned dependencies in it; needs Python and nothing else.
 
-    python3 .ci/setup_venv.py FOLDER [--extras train,test] [--torch-index auto|none|URL] [-- PIP OPTION ...]
+    python3 .ci/setup_venv.py FOLDER [--extras train,test] [--torch-index auto|none|URL] [--pip-options="..."]
 
 Debian and Ubuntu split `venv` from Python, so that a bare system cannot put pip into an environment. Then pip's own wheel, checked against
 the hash below, installs itself there.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -124,7 +125,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--extras", default="", help="comma-separated: train, cluster, dicom, test")
     parser.add_argument("--torch-index", default="auto", help="auto, none, or the URL of a package index that has PyTorch")
-    parser.add_argument("pip_options", nargs="*", help="passed on to pip install, after --")
+    parser.add_argument("--pip-options", default="", type=shlex.split, help="passed on to pip install, as one word")
     arguments = parser.parse_args()
     try:
         check_python((sys.version_info[0], sys.version_info[1]))
