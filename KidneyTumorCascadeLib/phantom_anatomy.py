@@ -1,0 +1,439 @@
+"""The abdomen around the kidneys of a phantom: outline, fat, muscle, skeleton, organs, vessels, bowel and couch.
+
+Coordinates are LPS mm; the origin is in front of the second lumbar vertebra: x to the patient's left, y to the back, z to the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from KidneyTumorCascadeLib.geometry import Slices, Vector, as_vector
+from KidneyTumorCascadeLib.phantom_texture import Canvas, Coordinates, Field, Floats, Mask, generator
+
+PHASES = ("arterial", "portal", "none")
+# HU ranges per phase: arterial (late arterial, corticomedullary), portal venous, no contrast.
+ENHANCEMENT: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "aorta": ((250, 350), (150, 190), (36, 44)),
+    "cava": ((90, 150), (135, 165), (36, 44)),
+    "portal vein": ((90, 150), (160, 195), (36, 44)),
+    "renal vein": ((140, 190), (150, 180), (36, 44)),
+    "liver": ((62, 85), (100, 122), (50, 60)),
+    "spleen": ((115, 150), (112, 132), (42, 50)),
+    "pancreas": ((85, 115), (85, 105), (35, 43)),
+    "bowel wall": ((70, 110), (80, 110), (35, 45)),
+    "muscle": ((53, 60), (54, 62), (48, 55)),
+    "cortex": ((150, 230), (140, 195), (27, 38)),
+    "medulla": ((75, 115), (135, 185), (27, 38)),
+    "urine": ((0, 14), (4, 18), (0, 14)),
+}
+FAT = -100.0
+
+
+def enhancement(seed: int, phase: str) -> dict[str, float]:
+    """HU of each tissue of this patient in this phase."""
+    column = PHASES.index(phase)
+    rng = generator(seed, "enhancement")
+    drawn = {tissue: float(np.interp(rng.random(), (0, 1), ranges[column])) for tissue, ranges in ENHANCEMENT.items()}
+    if phase != "arterial":
+        drawn["medulla"] = 0.98 * drawn["cortex"]
+    return drawn
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An ellipsoid.
+
+    Attributes:
+        center: x, y, z mm.
+        semi: half axes mm.
+        axes: 3 x 3, columns are its axes; None for upright.
+    """
+
+    center: Vector
+    semi: Vector
+    axes: NDArray[np.float64] | None = None
+
+    @property
+    def low(self) -> Vector:
+        """Corner of a box that holds it."""
+        return as_vector(np.subtract(self.center, self._reach))
+
+    @property
+    def high(self) -> Vector:
+        """The other corner."""
+        return as_vector(np.add(self.center, self._reach))
+
+    @property
+    def _reach(self) -> NDArray[np.float64]:
+        return np.array(self.semi) if self.axes is None else np.full(3, max(self.semi))
+
+    def level(self, at: Coordinates) -> Floats:
+        """About the distance from the surface in mm, negative inside."""
+        offset = [part - np.float32(middle) for part, middle in zip(at, self.center, strict=True)]
+        if self.axes is not None:
+            turned = self.axes.T.astype(np.float32)
+            offset = [row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2] for row in turned]
+        squares = sum((part / np.float32(length)) ** 2 for part, length in zip(offset, self.semi, strict=True))
+        return np.asarray((np.sqrt(squares) - 1.0) * np.float32(min(self.semi)))
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A straight piece of a vessel or bowel with rounded ends; its radius changes evenly."""
+
+    start: Vector
+    stop: Vector
+    radius: float
+    end_radius: float
+
+    @property
+    def low(self) -> Vector:
+        """Corner of a box that holds it."""
+        return as_vector(np.minimum(self.start, self.stop) - max(self.radius, self.end_radius))
+
+    @property
+    def high(self) -> Vector:
+        """The other corner."""
+        return as_vector(np.maximum(self.start, self.stop) + max(self.radius, self.end_radius))
+
+    def level(self, at: Coordinates) -> Floats:
+        """Distance from the surface in mm, negative inside."""
+        along = np.subtract(self.stop, self.start).astype(np.float32)
+        offset = [part - np.float32(first) for part, first in zip(at, self.start, strict=True)]
+        share = sum(part * step for part, step in zip(offset, along, strict=True)) / np.float32(max(float(along @ along), 1e-6))
+        share = np.clip(share, 0.0, 1.0)
+        distance = np.sqrt(sum((part - share * step) ** 2 for part, step in zip(offset, along, strict=True)))
+        return np.asarray(distance - (np.float32(self.radius) + share * np.float32(self.end_radius - self.radius)))
+
+
+@dataclass(frozen=True)
+class Organ:
+    """A shape filled with one tissue; `where` is the part of the patient that it keeps to."""
+
+    shape: Blob | Tube
+    hu: float
+    uneven: float = 2.0
+    where: str = "abdomen"
+
+    def paint(self, canvas: Canvas) -> None:
+        """Paint it."""
+        window = canvas.window(self.shape.low, self.shape.high)
+        if window is None:
+            return
+        inside = self.shape.level(canvas.coordinates(window)) < 0
+        canvas.fill(window, _kept(canvas, window, inside, self.where), self.hu, self.uneven)
+
+
+@dataclass(frozen=True)
+class Hollow:
+    """Stomach or bowel: a wall, contents, and gas above a level (the patient lies on the back, so above is in front)."""
+
+    shape: Blob | Tube
+    wall: float
+    contents: float
+    thickness: float
+    gas_above: float
+    uneven: float = 3.0
+
+    def paint(self, canvas: Canvas) -> None:
+        """Paint it."""
+        window = canvas.window(self.shape.low, self.shape.high)
+        if window is None:
+            return
+        at = canvas.coordinates(window)
+        level = self.shape.level(at)
+        canvas.fill(window, canvas.abdomen[window] & (level < 0), self.wall, 4.0)
+        lumen = canvas.abdomen[window] & (level < -self.thickness)
+        canvas.fill(window, lumen, self.contents, self.uneven)
+        canvas.fill(window, lumen & (canvas.y[None, window[1], None] < self.gas_above), -950.0)
+
+
+def _kept(canvas: Canvas, window: Slices, inside: Mask, where: str) -> Mask:
+    if where == "abdomen":
+        return inside & canvas.abdomen[window]
+    if where == "cavity":
+        return inside & canvas.cavity[window]
+    return inside & (canvas.hu[window] > -900)
+
+
+def tubes(points: Sequence[Vector], radii: Sequence[float]) -> list[Tube]:
+    """A vessel through these points."""
+    return [Tube(a, b, r, s) for a, b, r, s in zip(points, points[1:], radii, radii[1:], strict=False)]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The trunk's cross-section: radii in mm around the body's axis per direction, and the domes of the diaphragm.
+
+    Attributes:
+        half: half width and half depth of the abdominal cavity.
+        wall: thickness of the muscular wall.
+        fat: thickness of the fat under the skin.
+        ripple: amplitudes and phases of the outline's irregularities.
+        dome: z of the top of the right dome; the left one is lower.
+        square: exponent of the superellipse.
+    """
+
+    half: tuple[float, float]
+    wall: float
+    fat: float
+    ripple: tuple[tuple[float, float], ...]
+    dome: float
+    square: float
+
+    @classmethod
+    def random(cls, seed: int) -> Outline:
+        """The outline of this patient."""
+        rng = generator(seed, "outline")
+        half = (float(rng.uniform(122, 136)), float(rng.uniform(84, 96)))
+        ripple = tuple((float(rng.normal(0, 0.008)), float(rng.uniform(0, 2 * np.pi))) for _ in range(4))
+        fat = float(min(6 + rng.gamma(2.0, 6.0), 32))
+        return cls(half, float(rng.uniform(9, 13)), fat, ripple, float(rng.uniform(105, 130)), float(rng.uniform(2.2, 2.6)))
+
+    def back(self) -> float:
+        """y of the skin of the back."""
+        return self.half[1] + self.wall + 18.0 + 0.8 * self.fat
+
+    def maps(self, y: Floats, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Per pixel (y, x): distance from the axis, its angle (0 = back, pi = front), and the radii of skin, wall and cavity there."""
+        px, py = x[None, :].astype(np.float32), (y[:, None] - 6.0).astype(np.float32)
+        distance = np.hypot(px, py)
+        angle = np.arctan2(np.abs(px), py)
+        turn = np.arctan2(px, py)
+        ax, ay = self.half
+        n = self.square
+        cavity = (np.abs(np.sin(turn) / ax) ** n + np.abs(np.cos(turn) / ay) ** n) ** (-1 / n)
+        cavity = cavity * (1 + sum(size * np.cos((k + 1) * turn + phase) for k, (size, phase) in enumerate(self.ripple)))
+        back = np.clip(np.cos(angle), 0, 1)
+        wall = cavity + self.wall * (1 - 0.35 * np.clip(-np.cos(angle), 0, 1)) + 18 * back**2
+        skin = wall + 3 + self.fat * (1 - 0.25 * np.clip(-np.cos(angle), 0, 1) - 0.2 * back)
+        # The furrow over the spine and, in front, the linea alba are where the outline is not convex.
+        skin = skin - 6 * np.exp(-((angle / 0.12) ** 2))
+        return distance, angle, np.asarray(skin, np.float32), np.asarray(wall, np.float32), np.asarray(cavity, np.float32)
+
+    def taper(self, z: Floats) -> Floats:
+        """Relative width at a height."""
+        return np.asarray(1.0 + 0.025 * np.cos((z + 40) / 70) - 0.0002 * np.clip(z - 60, 0, 200), np.float32)
+
+    def dome_map(self, y: Floats, x: Floats) -> Floats:
+        """Per pixel (y, x) the height of the diaphragm, z mm."""
+        px, py = x[None, :], y[:, None]
+        side = np.where(px < 0, 0.0, 14.0)
+        bulge = ((np.abs(px) - 62) / 78) ** 2 + ((py + 8) / 105) ** 2
+        return np.asarray(self.dome - side - 68 * bulge, np.float32)
+
+
+def paint_trunk(canvas: Canvas, outline: Outline, hu: dict[str, float]) -> None:
+    """Skin, fat, abdominal wall, the cavity with its fat, and the lungs above the diaphragm."""
+    distance, angle, skin, wall, cavity = outline.maps(canvas.y, canvas.x)
+    everything = (slice(None), slice(None), slice(None))
+    scaled = distance[None] / outline.taper(canvas.z)[:, None, None]
+    canvas.fill(everything, scaled < skin, 20.0, 8.0)
+    canvas.fill(everything, scaled < skin - 2.2, FAT - 5, 6.0)
+    alba = (angle > np.pi - 0.06) | (angle < 0.05)
+    canvas.fill(everything, (scaled < wall) & ~alba, hu["muscle"], 5.0)
+    # Fat between the layers of the wall's muscles.
+    layers = np.abs((wall - scaled) / np.maximum(wall - cavity, 1) - 0.45) < 0.07
+    canvas.fill(everything, layers & (angle > 0.9) & (angle < 2.5), -55.0, 25.0)
+    np.copyto(canvas.cavity, scaled < cavity)
+    canvas.fill(everything, canvas.cavity, FAT, 7.0)
+    height = canvas.z[:, None, None] - outline.dome_map(canvas.y, canvas.x)[None]
+    np.copyto(canvas.abdomen, canvas.cavity & (height < 0))
+    canvas.fill(everything, canvas.cavity & (height > 0) & (height < 3.5), hu["muscle"])
+    middle = (np.abs(canvas.x) < 20)[None, None, :]
+    canvas.fill(everything, canvas.cavity & (height > 3.5) & ~middle, -840.0, 35.0)
+
+
+def paint_couch(canvas: Canvas, outline: Outline) -> None:
+    """A curved table under the patient: two thin shells with foam between them."""
+    top = outline.back() + 9.0 + 0 * canvas.x - 0.0006 * canvas.x**2
+    depth = canvas.y[:, None] - top[None, :]
+    wide = np.abs(canvas.x)[None, :] < 200
+    air = canvas.hu < -950
+    canvas.hu[air & ((depth > 0) & (depth < 22) & wide)[None]] = -930.0
+    canvas.hu[air & (((depth > 0) & (depth < 2)) | ((depth > 20) & (depth < 22)))[None] & wide[None]] = -200.0
+
+
+def paint_ribs(canvas: Canvas, outline: Outline) -> None:
+    """Ribs 8 to 12, falling towards the front, and the wings of the ilium."""
+    distance, angle, _, wall, cavity = outline.maps(canvas.y, canvas.x)
+    shell = np.nonzero((distance > 0.8 * cavity) & (distance < 1.08 * wall))
+    depth = distance[shell][None] / outline.taper(canvas.z)[:, None] - (0.35 * wall + 0.65 * cavity)[shell][None]
+    turn = angle[shell][None]
+    z = canvas.z[:, None]
+    painted = canvas.hu[:, shell[0], shell[1]]
+    for number, reach in ((12, 0.95), (11, 1.5), (10, 2.1), (9, 2.3), (8, 2.5), (7, 2.6)):
+        middle = 76 + 35 * (12 - number) - 46 * turn
+        round_ = (depth / 4.2) ** 2 + ((z - middle) / 6.5) ** 2
+        bone = (turn < reach) & (turn > 0.3)
+        painted = np.where(bone & (round_ < 1), np.where(round_ < 0.4, 180.0, 480.0), painted)
+    crest = -78 - 40 * (turn - 1.15) ** 2
+    wing = (np.abs(depth + 5 - 0.05 * (crest - z)) < 5) & (z < crest) & (turn > 0.45) & (turn < 1.9)
+    marrow = np.abs(depth + 5 - 0.05 * (crest - z)) < 2.5
+    painted = np.where(wing, np.where(marrow, 200.0, 520.0), painted)
+    canvas.hu[:, shell[0], shell[1]] = painted
+
+
+@dataclass(frozen=True)
+class Spine:
+    """A column of vertebrae and discs.
+
+    Attributes:
+        first: z of the lower end of a vertebra.
+        semi: half width and half depth of a vertebral body.
+        marrow: HU inside the vertebral bodies.
+    """
+
+    first: float
+    semi: tuple[float, float]
+    marrow: float
+
+    @classmethod
+    def random(cls, seed: int) -> Spine:
+        """The spine of this patient."""
+        rng = generator(seed, "spine")
+        return cls(float(rng.uniform(-20, 15)), (float(rng.uniform(22, 25)), float(rng.uniform(16, 18))), float(rng.uniform(130, 220)))
+
+    def paint(self, canvas: Canvas) -> None:
+        """Paint it."""
+        window = canvas.window((-60, 0, -1e4), (60, 115, 1e4))
+        if window is None:
+            return
+        x, y, z = canvas.coordinates(window)
+        side = np.abs(x)
+        height = np.mod(z - self.first, 35.0)
+        self._arch(canvas, window, side, y, height)
+        waist = 1 - 0.07 * np.cos((height - 21.5) / 13.5 * np.pi / 2)
+        radius = np.sqrt((side / self.semi[0]) ** 2 + (np.maximum(y - 40, -(y - 40) * 0.95) / self.semi[1]) ** 2)
+        body, disc = radius < waist, height < 8
+        canvas.fill(window, body, 330.0, 25.0)
+        core = body & (radius < waist - 0.1) & (np.abs(height - 21.5) < 12)
+        canvas.fill(window, core, self.marrow, 22.0)
+        canvas.fill(window, body & disc, 85.0, 8.0)
+
+    def _arch(self, canvas: Canvas, window: Slices, side: Floats, y: Floats, height: Floats) -> None:
+        ring = np.sqrt((side / 18) ** 2 + ((y - 64) / 14) ** 2)
+        lamina = (ring < 1) & (height > 10) & (height < 32)
+        spinous = (side < 3.5) & (y > 70) & (y < 97 - 0.2 * height) & (height > 6) & (height < 26)
+        transverse = (np.abs(y - 62 - 0.1 * side) < 3.5) & (side < 42) & (side > 8) & (np.abs(height - 25) < 5)
+        facet = (np.hypot(side - 17, y - 70) < 7) & ((height < 12) | (height > 26))
+        canvas.fill(window, lamina | spinous | transverse | facet, 380.0, 60.0)
+        canvas.fill(window, (side < 9) & (np.hypot(side / 11, (y - 64) / 8.5) < 1), 25.0, 4.0)
+
+
+def muscles(outline: Outline, hu: dict[str, float]) -> list[Organ]:
+    """Back muscles, psoas and quadratus lumborum of both sides."""
+    value = hu["muscle"]
+    found = []
+    for side in (-1, 1):
+        found += [Organ(piece, value, 6.0, "body") for piece in tubes([(side * 34, 80, -400), (side * 34, 80, 400)], [19, 19])]
+        found += [Organ(piece, value, 6.0, "body") for piece in tubes([(side * 17, 84, -400), (side * 17, 84, 400)], [13, 13])]
+        psoas: list[Vector] = [(side * 25, 46, 50), (side * 33, 44, 0), (side * 43, 38, -60), (side * 52, 22, -140), (side * 58, 0, -200)]
+        found += [Organ(piece, value, 3.0) for piece in tubes(psoas, [4, 14, 20, 23, 20])]
+        found.append(Organ(Blob((side * 66, 66, -30), (20, 9, 75)), value, 4.0))
+        found += [Organ(piece, value, 3.0, "cavity") for piece in tubes([(side * 12, 18, 10), (side * 14, 22, 110)], [4, 6])]
+    return found
+
+
+def organs(seed: int, hu: dict[str, float]) -> list[Organ | Hollow]:
+    """Liver, gallbladder, spleen, stomach, pancreas and heart of this patient, in painting order."""
+    rng = generator(seed, "organs")
+    size = float(rng.uniform(0.94, 1.08))
+    low = float(rng.uniform(-12, 12))
+    liver, wall = hu["liver"], hu["bowel wall"]
+    stomach = Blob((52, -28, 62 + low), (46, 34, 50), _turned(rng, 0.3))
+    head: list[Vector] = [(-28, -8, -12 + low / 2), (-22, -14, 12), (8, -26, 22), (45, -8, 36), (78, 22, 48)]
+    found: list[Organ | Hollow] = [
+        Organ(Blob((30, -32, 175), (62, 48, 62)), 0.55 * hu["aorta"] + 10, 6.0, "cavity"),
+        Hollow(stomach, wall, float(rng.uniform(5, 40)), 5.0, float(rng.uniform(-62, -30))),
+        Organ(Blob((-86, 0, 52 + low), (64 * size, 92, 88 * size), _turned(rng, 0.08)), liver, 3.0),
+        Organ(Blob((-12, -48, 66 + low), (92 * size, 38, 44 * size), _turned(rng, 0.1)), liver, 3.0),
+        Organ(Blob((-55, -48, -2 + low), (16, 22, 24)), float(rng.uniform(2, 15)), 1.0),
+        Organ(Blob((104, 30, 70 + low), (30 * size, 46 * size, 50 * size), _turned(rng, 0.2)), hu["spleen"], 3.0),
+    ]
+    found += [Organ(piece, hu["pancreas"], 7.0) for piece in tubes(head, [14, 13, 10, 9, 7])]
+    return found
+
+
+def vessels(seed: int, hu: dict[str, float]) -> list[Organ]:
+    """Aorta, cava, iliac, mesenteric, portal and splenic vessels."""
+    rng = generator(seed, "vessels")
+    shift, fork = float(rng.uniform(-4, 4)), float(rng.uniform(-85, -70))
+    aorta = float(rng.uniform(8.5, 11.5))
+    trunk: list[Vector] = [(10 + shift, 22, 320), (9 + shift, 20, 120), (6 + shift, 12, 20), (4, 8, fork)]
+    cava: list[Vector] = [(-22, -12, 140), (-26, -8, 90), (-24, 6, 20), (-22, 12, fork - 12)]
+    portal: list[Vector] = [(-5, -22, -100), (-8, -20, -10), (-15, -18, 22), (-42, -22, 45), (-80, -22, 62)]
+    splenic: list[Vector] = [(-12, -18, 22), (20, -14, 27), (52, 4, 40), (90, 32, 55)]
+    bones = [(trunk, [aorta + 3, aorta + 2, aorta, aorta - 1.5], "aorta"), (cava, [14, 13, 12, 10], "cava"), (portal, [4, 5, 7, 7, 4], "portal vein")]
+    bones += [(splenic, [4.5, 4.5, 4, 3], "portal vein"), ([(6 + shift, 10, 25), (3, -14, 8), (2, -22, -90)], [4, 3.5, 2.5], "aorta")]
+    for side in (-1, 1):
+        bones.append(([(4, 8, fork), (side * 35, 20, fork - 55), (side * 55, 15, fork - 130)], [aorta - 3, 5.5, 4.5], "aorta"))
+        bones.append(([(-22, 12, fork - 12), (side * 34, 30, fork - 65), (side * 54, 26, fork - 130)], [9, 6.5, 6], "cava"))
+    return [Organ(piece, hu[name], 3.0, "cavity") for points, radii, name in bones for piece in tubes(points, radii)]
+
+
+def bowel(seed: int, hu: dict[str, float]) -> list[Hollow]:
+    """Colon with gas and stool, duodenum, and loops of small bowel."""
+    rng = generator(seed, "bowel")
+    wall = hu["bowel wall"]
+    found = [_loop(rng, a, wall) for a in _small_bowel(rng)]
+    up: list[Vector] = [(-98, 5, -180), (-96, 0, -90), (-90, -12, -38), (-72, -48, -42)]
+    across: list[Vector] = [(-72, -48, -42), (-30, -68, -62), (25, -70, -50), (75, -50, 0), (100, -5, 30)]
+    down: list[Vector] = [(100, -5, 30), (106, 22, -20), (103, 22, -90), (92, 10, -180)]
+    for path, radius in ((up, 23.0), (across, 17.0), (down, 14.0)):
+        sizes = [radius * float(rng.uniform(0.85, 1.15)) for _ in path]
+        found += [Hollow(piece, wall, float(rng.uniform(5, 60)), 2.5, _gas(rng, piece, 0.6), 45.0) for piece in _split(tubes(path, sizes))]
+    duodenum: list[Vector] = [(-38, -22, 20), (-44, -4, -5), (-40, 0, -38), (0, -8, -46), (30, -12, -30)]
+    found += [Hollow(piece, wall, 25.0, 2.5, -1e3) for piece in tubes(duodenum, [12, 12, 11, 10, 10])]
+    return found
+
+
+def _split(pieces: Sequence[Tube]) -> list[Tube]:
+    """Halves, so that contents and gas change along the colon."""
+    halves = []
+    for piece in pieces:
+        middle, radius = as_vector(np.add(piece.start, piece.stop) / 2), 0.85 * (piece.radius + piece.end_radius) / 2
+        halves += [Tube(piece.start, middle, piece.radius, radius), Tube(middle, piece.stop, radius, piece.end_radius)]
+    return halves
+
+
+def _small_bowel(rng: np.random.Generator) -> list[Tube]:
+    """A path that wanders about the middle and lower abdomen."""
+    point, heading = np.array([30.0, -25.0, -30.0]), rng.standard_normal(3)
+    points: list[Vector] = []
+    for _ in range(70):
+        points.append(as_vector(point))
+        heading = 0.55 * heading / np.linalg.norm(heading) + 0.75 * rng.standard_normal(3)
+        pull = (np.array([5.0, -42.0, -95.0]) - point) / np.array([70.0, 32.0, 75.0])
+        heading = heading + 0.9 * pull * np.linalg.norm(pull)
+        point = point + 26 * heading / np.linalg.norm(heading)
+        point[1] = min(point[1], -8.0 if abs(point[0]) < 60 else 18.0)
+    radii = list(rng.uniform(9, 13.5, len(points)))
+    return tubes(points, radii)
+
+
+def _loop(rng: np.random.Generator, piece: Tube, wall: float) -> Hollow:
+    return Hollow(piece, wall + float(rng.normal(0, 6)), float(rng.uniform(5, 45)), 2.5, _gas(rng, piece, 0.12))
+
+
+def _gas(rng: np.random.Generator, piece: Tube, chance: float) -> float:
+    """y above which (in front of which) there is gas."""
+    if rng.random() > chance:
+        return -1e3
+    return float((piece.start[1] + piece.stop[1]) / 2 + rng.uniform(-0.6, 0.5) * piece.radius)
+
+
+def _turned(rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
+    """A small random rotation: the orthonormal part of identity plus a little."""
+    q, r = np.linalg.qr(np.eye(3) + amount * rng.standard_normal((3, 3)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def warp_fields(seed: int) -> tuple[Field, Field, Field]:
+    """How the whole anatomy of this patient is bent."""
+    rng = generator(seed, "warp")
+    return Field.random(rng, 42.0), Field.random(rng, 42.0), Field.random(rng, 42.0)
