@@ -1,33 +1,258 @@
-"""Finding and reading the series in a DICOM folder."""
+"""Finding the series in a DICOM folder, and turning one into an image whose slices are where the scanner says they are."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
+from KidneyTumorCascadeLib.image_file import quiet_stderr
+
+GDCM = "GDCMImageIO"
+CT_IMAGE_CLASSES = (b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.2.1")
+# Scanners write positions rounded to 0.01 to 0.1 mm; a missing slice changes a step by all of it.
+STEP_TOLERANCE = 0.1
+SAME_POSITION_MM = 0.01
 
 
-def find_series_of(path: Path) -> str | None:
-    """The series UID of a DICOM file; None for any other file."""
+@dataclass(frozen=True)
+class SliceFile:
+    """What the header of one file of a series says. Positions and directions in LPS, lengths in mm, size as columns, rows."""
+
+    path: Path
+    series: str
+    description: str
+    modality: str
+    size: tuple[int, int]
+    frames: int
+    components: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    slope: float
+    intercept: float
+
+    @property
+    def located(self) -> bool:
+        """Whether the header says where the slice is."""
+        return len(self.position) == 3 and len(self.orientation) == 6
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM does: with its preamble, or, in old files, with a tag of group 8."""
     with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
+        start = file.read(132)
+    return start[128:] == b"DICM" or start[:2] == b"\x08\x00"
+
+
+def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
+    """The image of a series, slices sorted along their normal, with warnings (each a sentence).
+
+    Args:
+        path: a folder with one series of slices, or any file of the series that is meant in a folder with several.
+
+    Raises:
+        InputError: no or several series, a damaged file, slices that are missing, repeated, shifted or of different sizes.
+    """
+    folder = path if path.is_dir() else path.parent
+    groups = _series_of(folder)
+    series = _only_series(folder, groups) if path.is_dir() else _series_with(path, groups)
+    name = f'The DICOM series "{series[0].description}" in {folder}'
+    ordered, step = _sorted_by_position(series, name)
+    image = _read_slices(ordered, name)
+    image.SetSpacing((*image.GetSpacing()[:2], step))
+    image.SetOrigin(ordered[0].position)
+    image.SetDirection(_axes(ordered[0]).ravel().tolist())
+    return image, _modality_warnings(ordered[0], name)
+
+
+def _series_of(folder: Path) -> list[list[SliceFile]]:
+    """The files of the folder that are slices, by series; scouts, reports and pictures of the screen are left out."""
+    try:
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read ({error.strerror or error}); check its permissions.") from error
+    with quiet_stderr():
+        headers = [header for path in files if (header := _read_header(path)) is not None]
+    headers.sort(key=lambda header: header.series)
+    groups = [list(group) for _, group in itertools.groupby(headers, key=lambda header: header.series)]
+    return [group for group in groups if any(header.components == 1 and (header.located or header.frames > 1) for header in group)]
+
+
+def _only_series(folder: Path, groups: list[list[SliceFile]]) -> list[SliceFile]:
+    """The one series of slices; among several the one that is CT."""
+    groups = [group for group in groups if group[0].modality == "CT"] or groups
+    if not groups:
+        raise InputError(f"The folder {folder} holds no DICOM slices; give the folder that the slices themselves lie in, or an image file.")
+    if len(groups) > 1:
+        found = "; ".join(f'{group[0].path} for "{group[0].description}", {len(group)} slices' for group in groups)
+        raise InputError(f"The folder {folder} holds {len(groups)} DICOM series; choose one by giving a file of it instead of the folder: {found}.")
+    return groups[0]
+
+
+def _series_with(path: Path, groups: list[list[SliceFile]]) -> list[SliceFile]:
+    for group in groups:
+        if any(header.path == path for header in group):
+            return group
+    raise InputError(f"{path} is a DICOM file but no slice of a scan (a scout, report or picture); give a slice or the folder of the scan.")
+
+
+def _read_header(path: Path) -> SliceFile | None:
+    """The header of a slice; None for what is no slice: a scout, a report, a DICOMDIR."""
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(GDCM)
     reader.SetFileName(str(path))
-    reader.SetImageIO("GDCMImageIO")
-    reader.ReadImageInformation()
-    return str(reader.GetMetaData("0020|000e")).strip()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if _claims_to_be_ct(path):
+            raise InputError(f"The DICOM file {path} is damaged or incomplete; copy or export the series again.") from error
+        return None
+    if "LOCALIZER" in _text(reader, "0008|0008").upper():
+        return None
+    columns, rows, *more = reader.GetSize()
+    return SliceFile(
+        path=path,
+        series=_text(reader, "0020|000e"),
+        description=_text(reader, "0008|103e") or "without description",
+        modality=_text(reader, "0008|0060") or "unknown",
+        size=(columns, rows),
+        frames=int(np.prod(more)),
+        components=reader.GetNumberOfComponents(),
+        position=_numbers(reader, "0020|0032"),
+        orientation=_numbers(reader, "0020|0037"),
+        spacing=_numbers(reader, "0028|0030"),
+        slope=_number(reader, "0028|1053", 1.0),
+        intercept=_number(reader, "0028|1052", 0.0),
+    )
 
 
-def read_series(folder: Path, series: str | None = None) -> tuple[sitk.Image, list[str]]:
-    """The image of a DICOM series, sorted by position, and warnings."""
-    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not found:
-        raise InputError(f"The folder {folder} holds no DICOM series; give the folder with the slices, or an image file.")
-    if series is None and len(found) > 1:
-        raise InputError(f"The folder {folder} holds {len(found)} DICOM series; give a file of the one that is meant.")
+def _claims_to_be_ct(path: Path) -> bool:
+    """Whether the file's first bytes name a CT image; the rest may be damaged."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    return any(name in start for name in CT_IMAGE_CLASSES)
+
+
+def _text(reader: sitk.ImageFileReader, tag: str) -> str:
+    value = reader.GetMetaData(tag) if reader.HasMetaDataKey(tag) else ""
+    printable = "".join(letter if letter.isprintable() and letter != '"' else " " for letter in value)
+    return " ".join(printable.split())
+
+
+def _numbers(reader: sitk.ImageFileReader, tag: str) -> tuple[float, ...]:
+    """The numbers of a decimal-string field; none when it is missing or not made of finite numbers."""
+    try:
+        values = tuple(float(part) for part in _text(reader, tag).split("\\"))
+    except ValueError:
+        return ()
+    return values if np.isfinite(values).all() else ()
+
+
+def _number(reader: sitk.ImageFileReader, tag: str, default: float) -> float:
+    """A field's number; the default when the field is missing, not-a-number when it makes no sense."""
+    return next(iter(_numbers(reader, tag)), float("nan")) if _text(reader, tag) else default
+
+
+def _axes(header: SliceFile) -> NDArray[np.float64]:
+    """3 x 3, columns: along a row, down a column, and their normal, in LPS (DICOM PS3.3 C.7.6.2.1.1)."""
+    along_row, down_column = np.array(header.orientation).reshape(2, 3)
+    return np.stack([along_row, down_column, np.cross(along_row, down_column)], axis=1)
+
+
+def _sorted_by_position(series: Sequence[SliceFile], name: str) -> tuple[list[SliceFile], float]:
+    """The slices from the first to the last along their normal, and the step between them in mm."""
+    _require_one_grid(series, name)
+    axes = _axes(series[0])
+    distance = {header.path: float(axes[:, 2] @ np.array(header.position)) for header in series}
+    ordered = sorted(series, key=lambda header: distance[header.path])
+    steps = np.diff([distance[header.path] for header in ordered])
+    _require_even_steps(steps, ordered, name)
+    _require_straight_stack(ordered, axes, name)
+    return ordered, float(steps.mean())
+
+
+def _require_one_grid(series: Sequence[SliceFile], name: str) -> None:
+    """Refuse what is no stack of slices of one size, spacing and orientation."""
+    if len(series) == 1:
+        frames = series[0].frames
+        found = "only one slice; give a folder with the whole scan" if frames == 1 else f"one file of {frames} frames; convert it to NIfTI first"
+        raise InputError(f"{name} has {found}.")
+    if any(header.components != 1 or header.frames != 1 for header in series):
+        raise InputError(f"{name} holds color pictures or files of several frames among its slices; take them out.")
+    for header in series:
+        _require_located(header, name)
+    for what, values in {
+        "sizes": {describe_size(header.size) for header in series},
+        "pixel spacings": {describe_mm(header.spacing) for header in series},
+    }.items():
+        if len(values) > 1:
+            raise InputError(f"{name} has slices of different {what} ({', '.join(sorted(values))}); keep those of one kind.")
+    if max(np.abs(np.subtract(header.orientation, series[0].orientation)).max() for header in series) > 1e-3:
+        raise InputError(f"{name} has slices of different orientations; keep those of one kind.")
+
+
+def _require_located(header: SliceFile, name: str) -> None:
+    file = header.path.name
+    if not header.located or len(header.spacing) != 2:
+        raise InputError(f"{name} has a slice without position, orientation or pixel spacing ({file}); export the series again.")
+    if min(header.spacing) <= 0:
+        raise InputError(f"{name} has a slice with a pixel spacing of {describe_mm(header.spacing)} ({file}); export the series again.")
+    axes = _axes(header)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        raise InputError(f"{name} has a slice whose rows and columns are not at right angles ({file}); export the series again.")
+    if not (np.isfinite((header.slope, header.intercept)).all() and header.slope != 0):
+        raise InputError(f"{name} has a slice whose rescale slope or intercept is impossible ({file}); export the series again.")
+
+
+def _require_even_steps(steps: NDArray[np.float64], ordered: Sequence[SliceFile], name: str) -> None:
+    usual = float(np.median(steps))
+    repeated, uneven = steps < SAME_POSITION_MM, np.abs(steps - usual) > STEP_TOLERANCE * usual
+    if repeated.any():
+        first, second = (ordered[int(repeated.argmax()) + offset].path.name for offset in (0, 1))
+        count = int(repeated.sum())
+        raise InputError(f"{name} has {count} slices at a position already taken (as {first} and {second}); keep one phase or copy of the scan.")
+    if uneven.any():
+        index = int(uneven.argmax())
+        first, second = ordered[index].path.name, ordered[index + 1].path.name
+        where = f"between {first} and {second} lie {steps[index]:.4g} mm, elsewhere {usual:.4g} mm"
+        raise InputError(f"{name} has missing or unevenly spaced slices: {where}; export the whole series again.")
+
+
+def _require_straight_stack(ordered: Sequence[SliceFile], axes: NDArray[np.float64], name: str) -> None:
+    """Refuse a tilted gantry, whose slices are shifted against each other: no regular grid holds them."""
+    offsets = (np.array([header.position for header in ordered]) - ordered[0].position) @ axes
+    shift = float(np.linalg.norm(offsets[:, :2], axis=1).max())
+    if shift > 1.0:
+        angle = np.degrees(np.arctan2(shift, offsets[-1, 2]))
+        tilt = f"shifted by up to {shift:.1f} mm, as by a gantry tilt of {angle:.1f} degrees"
+        raise InputError(f"{name} has slices {tilt}; resample it to a regular grid first.")
+
+
+def _read_slices(ordered: Sequence[SliceFile], name: str) -> sitk.Image:
+    """The slices as one image, each by its own rescale slope and intercept."""
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series or found[0]))
-    return reader.Execute(), []
+    reader.SetImageIO(GDCM)
+    reader.SetFileNames([str(header.path) for header in ordered])
+    if len({(header.slope, header.intercept) for header in ordered}) > 1:
+        # The first slice decides the type of all: whole numbers would round or cut what another slice's scale needs.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        with quiet_stderr():
+            image: sitk.Image = reader.Execute()
+            return image
+    except RuntimeError as error:
+        raise InputError(f"{name} cannot be read: a slice is damaged or compressed in an unknown way; export the series again.") from error
+
+
+def _modality_warnings(header: SliceFile, name: str) -> list[str]:
+    if header.modality == "CT":
+        return []
+    return [f"{name} says that it is {header.modality}, not CT; the result cannot be trusted."]

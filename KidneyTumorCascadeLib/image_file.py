@@ -24,9 +24,8 @@ def read_image(path: Path) -> sitk.Image:
     """The image of one file, three-dimensional and scalar.
 
     Raises:
-        InputError: the file is empty, incomplete or damaged, of an unknown format, or not one three-dimensional scalar image.
+        InputError: the file is incomplete or damaged, of an unknown format, or not one three-dimensional scalar image.
     """
-    require_readable(path)
     try:
         with quiet_stderr():
             reader = sitk.ImageFileReader()

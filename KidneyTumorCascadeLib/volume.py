@@ -14,10 +14,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from KidneyTumorCascadeLib.dicom import find_series_of, read_series
+from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
-from KidneyTumorCascadeLib.image_file import read_image
+from KidneyTumorCascadeLib.image_file import read_image, require_readable
 
 # Longest first: the ending that is kept on the temporary name decides the format.
 COMPOUND_ENDINGS = (".seg.nrrd", ".nii.gz", ".img.gz", ".gipl.gz")
@@ -52,12 +52,9 @@ def read_scan(path: str | Path) -> tuple[Volume, list[str]]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}; check the path.")
-    if path.is_dir():
-        image, warnings = read_series(path)
-    elif (series := find_series_of(path)) is not None:
-        image, warnings = read_series(path.parent, series)
-    else:
-        image, warnings = read_image(path), []
+    if path.is_file():
+        require_readable(path)
+    image, warnings = read_series(path) if path.is_dir() or is_dicom(path) else (read_image(path), [])
     return Volume(_plain_voxels(image), _geometry_of(image, path)), warnings
 
 
