@@ -215,9 +215,7 @@ def with_rim(part: Part, shape: tuple[int, ...], width: Iterable[int]) -> tuple[
     """The part's bounding box grown by so many voxels along z, y, x, as far as the array goes, and the part within it."""
     limits = list(zip(part.slices, shape, width, strict=True))
     z, y, x = (slice(max(item.start - rim, 0), min(item.stop + rim, length)) for item, length, rim in limits)
-    padding = [
-        (inner.start - outer.start, outer.stop - inner.stop) for inner, outer in zip(part.slices, (z, y, x), strict=True)
-    ]
+    padding = [(inner.start - outer.start, outer.stop - inner.stop) for inner, outer in zip(part.slices, (z, y, x), strict=True)]
     return (z, y, x), np.pad(part.mask, padding)
 
 

@@ -117,10 +117,7 @@ def patch_slices(size: Size, patch: Size, overlap: float) -> list[Slices]:
         raise ValueError(f"a patch has at least one voxel along each axis, not {patch}")
     starts = (axis_starts(length, edge, overlap) for length, edge in zip(size, patch, strict=True))
     depth, height, width = patch
-    return [
-        (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
-        for z, y, x in itertools.product(*starts)
-    ]
+    return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in itertools.product(*starts)]
 
 
 def count_patches(size: Size, patch: Size, overlap: float) -> int:

@@ -1,0 +1,189 @@
+"""Which parts of a probability map of kidney belong together, and which of them are the kidneys.
+
+Arrays and slices are z, y, x of a grid in LPS order, so x runs from the patient's right to the left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from KidneyTumorCascadeLib.box_rules import BoxRules
+from KidneyTumorCascadeLib.geometry import Geometry, Slices
+
+Probability = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+Numbers = NDArray[np.int32]
+
+CORNERS_TOUCH = np.ones((3, 3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A connected part of the mask.
+
+    Attributes:
+        number: its value in the array of numbered parts.
+        slices: its bounding box.
+        ml: its volume.
+        weight: its volume, each voxel weighted with its probability.
+        peak: its largest probability.
+        x_mm: its centre, weighted likewise, from the grid's right outer face.
+    """
+
+    number: int
+    slices: Slices
+    ml: float
+    weight: float
+    peak: float
+    x_mm: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fragments that belong together: a kidney with its tumors, or something that was taken for one."""
+
+    fragments: tuple[Fragment, ...]
+
+    @property
+    def ml(self) -> float:
+        """Volume."""
+        return sum(fragment.ml for fragment in self.fragments)
+
+    @property
+    def weight(self) -> float:
+        """Volume in ml, each voxel weighted with its probability."""
+        return sum(fragment.weight for fragment in self.fragments)
+
+    @property
+    def peak(self) -> float:
+        """Largest probability."""
+        return max(fragment.peak for fragment in self.fragments)
+
+    @property
+    def x_mm(self) -> float:
+        """Centre, from the grid's right outer face."""
+        return sum(fragment.x_mm * fragment.weight for fragment in self.fragments) / self.weight
+
+    @property
+    def numbers(self) -> list[int]:
+        """Values of the fragments in the array of numbered parts."""
+        return [fragment.number for fragment in self.fragments]
+
+    def span(self, axis: int) -> tuple[int, int]:
+        """First voxel, and the one after the last, along an array axis (0 is z)."""
+        return (
+            min(fragment.slices[axis].start for fragment in self.fragments),
+            max(fragment.slices[axis].stop for fragment in self.fragments),
+        )
+
+
+def fragments_of(probability: Probability, numbered: Numbers, geometry: Geometry) -> list[Fragment]:
+    """What is known about each numbered part."""
+    fragments = []
+    for number, slices in enumerate(ndimage.find_objects(numbered), start=1):
+        weights = np.where(numbered[slices] == number, probability[slices], 0.0).astype(np.float64)
+        weight = weights.sum()
+        index = weights.sum(axis=(0, 1)) @ np.arange(slices[2].start, slices[2].stop) / weight
+        ml = np.count_nonzero(numbered[slices] == number) * geometry.voxel_ml
+        x_mm = (index + 0.5) * geometry.spacing[0]
+        fragments.append(Fragment(number, slices, ml, float(weight) * geometry.voxel_ml, float(weights.max()), float(x_mm)))
+    return fragments
+
+
+def group_fragments(fragments: Sequence[Fragment], numbered: Numbers, geometry: Geometry, rules: BoxRules) -> list[Group]:
+    """Puts together what is no further apart than `join_mm`.
+
+    Parts large enough to be a kidney come first and small ones are added to the nearest of them, so that a chain of specks cannot tie
+    two kidneys together.
+    """
+    anchors = [fragment for fragment in fragments if fragment.ml >= rules.min_kidney_ml]
+    small = [fragment for fragment in fragments if fragment.ml < rules.min_kidney_ml]
+    clusters = clusters_of(anchors, numbered, geometry, rules.join_mm)
+    far = attach(small, clusters, numbered, geometry, rules.join_mm)
+    clusters += clusters_of(far, numbered, geometry, rules.join_mm)
+    return [Group(tuple(cluster)) for cluster in clusters]
+
+
+def clusters_of(fragments: Sequence[Fragment], numbered: Numbers, geometry: Geometry, join_mm: float) -> list[list[Fragment]]:
+    """Fragments chained by gaps of at most about `join_mm`."""
+    if not fragments:
+        return []
+    mask = mask_of((fragment.number for fragment in fragments), numbered)
+    near = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing[::-1]) <= join_mm / 2
+    joined, _ = ndimage.label(near, CORNERS_TOUCH)
+    clusters: dict[int, list[Fragment]] = {}
+    for fragment in fragments:
+        inside = numbered[fragment.slices] == fragment.number
+        clusters.setdefault(int(joined[fragment.slices][inside][0]), []).append(fragment)
+    return list(clusters.values())
+
+
+def attach(fragments: Sequence[Fragment], clusters: list[list[Fragment]], numbered: Numbers, geometry: Geometry, join_mm: float) -> list[Fragment]:
+    """Adds each fragment within `join_mm` of a cluster to the nearest one; returns those that are too far."""
+    if not clusters or not fragments:
+        return list(fragments)
+    owner = {fragment.number: cluster for cluster in clusters for fragment in cluster}
+    mask = mask_of(owner, numbered)
+    distance, nearest = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing[::-1], return_indices=True)
+    nearest_number = numbered[tuple(nearest)]
+    far = []
+    for fragment in fragments:
+        inside = numbered[fragment.slices] == fragment.number
+        gaps = distance[fragment.slices][inside]
+        if gaps.min() > join_mm:
+            far.append(fragment)
+        else:
+            owner[int(nearest_number[fragment.slices][inside][gaps.argmin()])].append(fragment)
+    return far
+
+
+def mask_of(numbers: Iterable[int], numbered: Numbers) -> Mask:
+    """Where the array has one of these numbers."""
+    wanted = np.zeros(int(numbered.max()) + 1, dtype=bool)
+    wanted[list(numbers)] = True
+    return np.asarray(wanted[numbered])
+
+
+def choose_kidneys(groups: Sequence[Group], rules: BoxRules) -> list[Group]:
+    """The heaviest two groups that are far enough apart, right one first; else the heaviest alone; none when there is none.
+
+    The midline is between the kidneys, wherever the patient lies in the scan, so the middle of the image plays no part.
+    """
+    pairs = [pair for pair in itertools.combinations(groups, 2) if abs(pair[0].x_mm - pair[1].x_mm) >= rules.min_separation_mm]
+    if pairs:
+        best = max(pairs, key=lambda pair: pair[0].weight + pair[1].weight)
+        return sorted(best, key=lambda group: group.x_mm)
+    return sorted(groups, key=lambda group: group.weight)[-1:]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A plane between two groups.
+
+    Attributes:
+        axis: the array axis that it is at right angles to (0 is z).
+        position: index of the first voxel behind it.
+        right_first: whether the first of the two groups lies before it.
+    """
+
+    axis: int
+    position: int
+    right_first: bool
+
+
+def cut_between(right: Group, left: Group) -> Cut | None:
+    """A plane in the middle of the gap between two groups, across left-right if possible; None when they overlap along every axis."""
+    for axis in (2, 0, 1):
+        (start, stop), (other_start, other_stop) = right.span(axis), left.span(axis)
+        if stop <= other_start:
+            return Cut(axis, (stop + other_start) // 2, right_first=True)
+        if other_stop <= start:
+            return Cut(axis, (other_stop + start) // 2, right_first=False)
+    return None
