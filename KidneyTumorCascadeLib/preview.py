@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +19,35 @@ from scipy import ndimage
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Slices
 from KidneyTumorCascadeLib.report import NOTICE, write_bytes_atomically
+from KidneyTumorCascadeLib.slice_picture import (
+    AXIAL,
+    CORONAL,
+    KIDNEY,
+    KIDNEY_COLOR,
+    SAGITTAL,
+    TUMOR,
+    TUMOR_COLOR,
+    Array,
+    Color,
+    Frame,
+    Plane,
+    Projection,
+    SpacingZYX,
+    View,
+    render_slice,
+    slice_of,
+)
 from KidneyTumorCascadeLib.volume import Volume
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-Array = NDArray[Any]
-Color = tuple[int, int, int]
-
-KIDNEY, TUMOR = 1, 2
-KIDNEY_COLOR: Color = (250, 214, 60)
-TUMOR_COLOR: Color = (255, 70, 70)
 BOX_COLOR: Color = (60, 190, 215)
 TEXT_COLOR: Color = (235, 235, 235)
 DIM_COLOR: Color = (150, 152, 156)
 BACKGROUND: Color = (14, 15, 17)
 
-# Soft tissue, in HU.
-WINDOW_LEVEL, WINDOW_WIDTH = 50.0, 400.0
+# Air and lungs lie below, the rest of the body above.
 BODY_HU = -300.0
 
 # Pixels of the picture.
@@ -44,59 +56,11 @@ CELL_WIDTH, CELL_HEIGHT = 520, 400
 CORONAL_WIDTHS = (480, 760)
 CORONAL_HEIGHT = 2 * CELL_HEIGHT + GAP
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 28, 21, 16
-CONTOUR_WIDTH = 2.0
-SUPERSAMPLING = 2
 
-# Of a voxel. With this width a single voxel keeps 0.52 at its centre, so that even specks get a contour at 0.5.
-CONTOUR_SIGMA = 0.55
 # mm of surroundings shown beside a kidney or the body.
 KIDNEY_CONTEXT, BODY_CONTEXT = 30.0, 8.0
 LARGEST_FIELD = 560.0
 SCALE_BAR_MM = 50.0
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A slice through an array (z, y, x) in LPS order and how it is hung: the patient's right is on the left of the picture.
-
-    Attributes:
-        axis, rows, columns: axes of the array across the slice, down and along the picture.
-        superior_up: whether the rows run against the array (superior on top).
-        letters: at the picture's left, right, top and bottom.
-    """
-
-    name: str
-    axis: int
-    rows: int
-    columns: int
-    superior_up: bool
-    letters: str
-
-
-AXIAL = Plane("Axial", 0, 1, 2, False, "RLAP")
-CORONAL = Plane("Coronal", 1, 0, 2, True, "RLSI")
-SAGITTAL = Plane("Sagittal", 2, 0, 1, True, "APSI")
-
-
-@dataclass(frozen=True)
-class View:
-    """What one panel shows: a slice, and the middle and extent of its field in mm (down, along), counted from the first voxel's centre."""
-
-    plane: Plane
-    index: int
-    middle: tuple[float, float]
-    field: tuple[float, float]
-    caption: str
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a panel lies in the picture, in pixels."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -121,7 +85,7 @@ class Subject:
     boxes: Sequence[Box]
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
+    def spacing(self) -> SpacingZYX:
         """z, y, x in mm."""
         x, y, z = self.geometry.spacing
         return z, y, x
@@ -130,7 +94,7 @@ class Subject:
 def write_preview(path: str | Path, scan_lps: Volume, labels_lps: Array, boxes: Sequence[Box], title: str, notes: Sequence[str] = ()) -> None:
     """`preview` as a PNG file, whole or not at all. Raises what that and `write_bytes_atomically` raise."""
     content = io.BytesIO()
-    preview(scan_lps, labels_lps, boxes, title, notes).save(content, format="PNG", optimize=True)
+    preview(scan_lps, labels_lps, boxes, title, notes).save(content, format="PNG")
     write_bytes_atomically(path, content.getvalue())
 
 
@@ -152,7 +116,7 @@ def preview(scan_lps: Volume, labels_lps: Array, boxes: Sequence[Box], title: st
     subject = Subject(scan_lps.voxels, labels_lps, scan_lps.geometry, boxes)
     kidneys = find_kidneys(subject)
     panels = arrange(subject, kidneys)
-    return _compose(subject, panels, title, [*(_volumes_text(kidney) for kidney in kidneys), *notes], not kidneys)
+    return _compose(subject, panels, title, [*_findings(subject, kidneys), *notes])
 
 
 # --- what to show ----------------------------------------------------------------------------------------------------------------------------
@@ -184,23 +148,22 @@ def _inside(box: Box, geometry: Geometry) -> bool:
 
 def _kidney_in(subject: Subject, slices: Slices, side: str) -> Kidney | None:
     region = subject.labels[slices]
-    start = np.array([item.start for item in slices])
     # Slice by slice: a mask of the whole region would double the label map's memory.
-    projections = [np.stack([(layer > 0).any(axis=axis) for layer in region]) for axis in (0, 1)]
-    along_x, along_y = projections
-    if not along_x.any():
-        return None
-    present = [np.flatnonzero(line) for line in (along_x.any(axis=1), along_y.any(axis=0), along_x.any(axis=0))]
     counts = np.array([[np.count_nonzero(layer == label) for label in (KIDNEY, TUMOR)] for layer in region])
-    kidney_ml, tumor_ml = counts.sum(axis=0) * subject.geometry.voxel_ml
-    return Kidney(
-        side,
-        float(kidney_ml),
-        float(tumor_ml),
-        focus=_three(np.add(start, _focus(region, counts))),
-        low=_three(np.add(start, [line[0] for line in present])),
-        high=_three(np.add(start, [line[-1] for line in present])),
-    )
+    if not counts.any():
+        return None
+    start = np.array([item.start for item in slices])
+    low, high = np.transpose([(line[0], line[-1]) for line in _occupied(region, counts)])
+    kidney_ml, tumor_ml = (float(count) * subject.geometry.voxel_ml for count in counts.sum(axis=0))
+    return Kidney(side, kidney_ml, tumor_ml, _three(start + _focus(region, counts)), _three(start + low), _three(start + high))
+
+
+def _occupied(region: Array, counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The indices along z, y, x at which there is any label."""
+    shadow = np.zeros(region.shape[1:], bool)
+    for layer in region:
+        shadow |= layer > 0
+    return [np.flatnonzero(line) for line in (counts.any(axis=1), shadow.any(axis=1), shadow.any(axis=0))]
 
 
 def _focus(region: Array, counts: NDArray[np.int64]) -> tuple[int, int, int]:
@@ -226,8 +189,8 @@ def arrange(subject: Subject, kidneys: Sequence[Kidney]) -> list[tuple[View, Fra
     width = int(np.clip(CORONAL_HEIGHT * coronal.field[1] / coronal.field[0], *CORONAL_WIDTHS))
     top = MARGIN + TITLE_SIZE + 2 * GAP
     panels = [(coronal, Frame(MARGIN, top, width, CORONAL_HEIGHT))]
-    columns: list[list[View]] = [[_axial_view(subject, kidney.focus[0], kidney), _sagittal_view(subject, kidney)] for kidney in kidneys]
-    for number, views in enumerate(columns or [[_axial_view(subject, focus[0], None)]]):
+    columns = [_kidney_views(subject, kidney) for kidney in kidneys] or [_middle_views(subject, focus)]
+    for number, views in enumerate(columns):
         left = MARGIN + width + GAP + number * (CELL_WIDTH + GAP)
         panels += [(view, Frame(left, top + row * (CELL_HEIGHT + GAP), CELL_WIDTH, CELL_HEIGHT)) for row, view in enumerate(views)]
     return panels
@@ -246,28 +209,37 @@ def _coronal_view(subject: Subject, index: int, kidneys: Sequence[Kidney]) -> Vi
     return View(CORONAL, index, (middle, x), (min(height, LARGEST_FIELD), width), CORONAL.name)
 
 
-def _axial_view(subject: Subject, index: int, kidney: Kidney | None) -> View:
-    (y, height), (x, width) = _body_field(subject, AXIAL, index)
-    return View(AXIAL, index, (y, x), (height, width), _caption(AXIAL, kidney))
+def _middle_views(subject: Subject, focus: tuple[int, int, int]) -> list[View]:
+    depth, step = subject.labels.shape[0], subject.spacing[0]
+    sagittal = _sagittal_view(subject, focus, (0, depth - 1), min(depth * step, LARGEST_FIELD), SAGITTAL.name)
+    return [_axial_view(subject, focus, AXIAL.name), sagittal]
 
 
-def _sagittal_view(subject: Subject, kidney: Kidney) -> View:
-    (y, width), _ = _body_field(subject, AXIAL, kidney.focus[0])
-    step = subject.spacing[0]
-    height = (kidney.high[0] - kidney.low[0] + 1) * step + 2 * KIDNEY_CONTEXT
-    return View(SAGITTAL, kidney.focus[2], ((kidney.low[0] + kidney.high[0]) / 2 * step, y), (height, width), _caption(SAGITTAL, kidney))
+def _kidney_views(subject: Subject, kidney: Kidney) -> list[View]:
+    length = (kidney.high[0] - kidney.low[0] + 1) * subject.spacing[0]
+    sagittal = _sagittal_view(subject, kidney.focus, (kidney.low[0], kidney.high[0]), length + 2 * KIDNEY_CONTEXT, _caption(SAGITTAL, kidney))
+    return [_axial_view(subject, kidney.focus, _caption(AXIAL, kidney)), sagittal]
 
 
-def _caption(plane: Plane, kidney: Kidney | None) -> str:
-    if kidney is None:
-        return plane.name
+def _axial_view(subject: Subject, focus: tuple[int, int, int], caption: str) -> View:
+    (y, height), (x, width) = _body_field(subject, AXIAL, focus[0])
+    return View(AXIAL, focus[0], (y, x), (height, width), caption)
+
+
+def _sagittal_view(subject: Subject, focus: tuple[int, int, int], slices: tuple[int, int], height: float, caption: str) -> View:
+    """The body from front to back, `height` mm around the middle between two axial slices."""
+    (y, width), _ = _body_field(subject, AXIAL, focus[0])
+    return View(SAGITTAL, focus[2], (sum(slices) / 2 * subject.spacing[0], y), (height, width), caption)
+
+
+def _caption(plane: Plane, kidney: Kidney) -> str:
     target = "tumor" if kidney.tumor_ml > 0 else "kidney"
     return f"{plane.name}, {target}" if kidney.side == "both" else f"{plane.name}, {kidney.side} {target}"
 
 
 def _body_field(subject: Subject, plane: Plane, index: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """Middle and extent in mm (down, along) of the largest connected thing in this slice that is no air: the body without its couch."""
-    parts, count = ndimage.label(_slice_of(subject.scan, plane, index) > BODY_HU)
+    parts, count = ndimage.label(slice_of(subject.scan, plane, index) > BODY_HU)
     if count:
         largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
         rows, columns = ndimage.find_objects(parts)[largest - 1]
@@ -280,121 +252,40 @@ def _extent(voxels: slice, step: float) -> tuple[float, float]:
     return (voxels.start + voxels.stop - 1) / 2 * step, (voxels.stop - voxels.start) * step + 2 * BODY_CONTEXT
 
 
+def _findings(subject: Subject, kidneys: Sequence[Kidney]) -> list[str]:
+    """A line per side, also for a side that was searched in vain."""
+    if not kidneys:
+        return ["No kidney found"]
+    found = {kidney.side for kidney in kidneys}
+    missing = [side for side, _ in _regions(subject) if side not in found]
+    return [*map(_volumes_text, kidneys), *(f"{_named(side)}: no kidney found" for side in missing)]
+
+
 def _volumes_text(kidney: Kidney) -> str:
     tumor = f"tumor {kidney.tumor_ml:.1f} ml" if kidney.tumor_ml > 0 else "no tumor found"
-    side = "Both sides" if kidney.side == "both" else kidney.side.capitalize()
-    return f"{side}: kidney {kidney.kidney_ml:.0f} ml, {tumor}"
+    return f"{_named(kidney.side)}: kidney {kidney.kidney_ml:.0f} ml, {tumor}"
 
 
-# --- one panel -------------------------------------------------------------------------------------------------------------------------------
-
-
-def _slice_of(volume: Array, plane: Plane, index: int) -> Array:
-    return np.asarray(np.moveaxis(volume, plane.axis, 0)[index])
-
-
-@dataclass(frozen=True)
-class Projection:
-    """From mm in a slice to pixels of its frame: the same scale both ways, so that a circle stays one."""
-
-    view: View
-    frame: Frame
-
-    @property
-    def mm_per_pixel(self) -> float:
-        """So that the whole field fits."""
-        return max(self.view.field[0] / self.frame.height, self.view.field[1] / self.frame.width)
-
-    def positions(self, spacing: tuple[float, float, float], fine: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Continuous voxel indices (down, along) of the centres of `fine` samples per pixel."""
-        plane = self.view.plane
-        down = self._millimetres(self.frame.height, fine) * (-1.0 if plane.superior_up else 1.0) + self.view.middle[0]
-        along = self._millimetres(self.frame.width, fine) + self.view.middle[1]
-        return down / spacing[plane.rows], along / spacing[plane.columns]
-
-    def _millimetres(self, pixels: int, fine: int) -> NDArray[np.float64]:
-        return ((np.arange(pixels * fine) + 0.5) / fine - pixels / 2) * self.mm_per_pixel
-
-    def pixel(self, down_mm: float, along_mm: float) -> tuple[float, float]:
-        """x, y in the picture."""
-        down = (down_mm - self.view.middle[0]) / self.mm_per_pixel * (-1.0 if self.view.plane.superior_up else 1.0)
-        along = (along_mm - self.view.middle[1]) / self.mm_per_pixel
-        return self.frame.left + self.frame.width / 2 + along, self.frame.top + self.frame.height / 2 + down
-
-
-def render_panel(subject: Subject, view: View, frame: Frame) -> NDArray[np.uint8]:
-    """(height, width, 3): the windowed slice with kidney and tumor contours."""
-    projection = Projection(view, frame)
-    picture = _windowed(subject, projection)[..., None].repeat(3, axis=2)
-    labels = _slice_of(subject.labels, view.plane, view.index)
-    for mask, color in ((labels > 0, KIDNEY_COLOR), (labels == TUMOR, TUMOR_COLOR)):
-        alpha = contour(mask, projection, subject.spacing)[..., None]
-        picture += alpha * (np.array(color, dtype=np.float32) - picture)
-    return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-
-
-def _windowed(subject: Subject, projection: Projection) -> NDArray[np.float32]:
-    """Grey values 0 to 255; black outside the scan."""
-    slice_2d = _slice_of(subject.scan, projection.view.plane, projection.view.index).astype(np.float32)
-    grey = np.clip((slice_2d - (WINDOW_LEVEL - WINDOW_WIDTH / 2)) / WINDOW_WIDTH, 0, 1) * 255
-    down, along = projection.positions(subject.spacing)
-    rows, columns = _cubic_weights(down, grey.shape[0]), _cubic_weights(along, grey.shape[1])
-    return np.asarray(rows @ grey @ columns.T, dtype=np.float32)
-
-
-def contour(mask: Array, projection: Projection, spacing: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Opacity (height, width), 0 to 1, of a thin antialiased line along the mask's smoothed edge."""
-    if not mask.any():
-        return np.zeros((projection.frame.height, projection.frame.width), np.float32)
-    down, along = projection.positions(spacing, SUPERSAMPLING)
-    rows, columns = _gaussian_weights(down, mask.shape[0]), _gaussian_weights(along, mask.shape[1])
-    inside = rows @ mask.astype(np.float32) @ columns.T > 0.5
-    if not inside.any():
-        return np.zeros((projection.frame.height, projection.frame.width), np.float32)
-    # Distance to the edge in fine samples, zero between the last sample inside and the first outside.
-    distance = ndimage.distance_transform_edt(inside) + ndimage.distance_transform_edt(~inside) - 0.5
-    line = np.clip(SUPERSAMPLING * CONTOUR_WIDTH / 2 + 0.5 - distance, 0, 1)
-    height, width = projection.frame.height, projection.frame.width
-    return np.asarray(line.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING).mean(axis=(1, 3)), dtype=np.float32)
-
-
-def _gaussian_weights(positions: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    """(positions, count): the share of each sample at each position; rows outside the samples' extent are zero."""
-    distance = positions[:, None] - np.arange(count)[None]
-    return _normalized(np.exp(-0.5 * np.square(distance / CONTOUR_SIGMA)), positions, count)
-
-
-def _cubic_weights(positions: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    """The same with Catmull-Rom's kernel (Keys 1981, a = -1/2), widened when samples are denser than positions, against moire."""
-    step = max(1.0, float(abs(positions[-1] - positions[0])) / max(1, len(positions) - 1))
-    distance = np.abs(positions[:, None] - np.arange(count)[None]) / step
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return _normalized(np.where(distance < 1, near, np.where(distance < 2, far, 0.0)), positions, count)
-
-
-def _normalized(weights: NDArray[np.float64], positions: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    inside = (positions >= -0.5) & (positions <= count - 0.5)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True).clip(1e-9) * inside[:, None], dtype=np.float32)
+def _named(side: str) -> str:
+    return "Both sides" if side == "both" else side.capitalize()
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _compose(subject: Subject, panels: Sequence[tuple[View, Frame]], title: str, lines: Sequence[str], nothing_found: bool) -> Image.Image:
+def _compose(subject: Subject, panels: Sequence[tuple[View, Frame]], title: str, lines: Sequence[str]) -> Image.Image:
     image_module, draw_module, _ = _pillow()
     right = max(frame.left + frame.width for _, frame in panels) + MARGIN
     bottom = max(frame.top + frame.height for _, frame in panels) + GAP
     wrapped = [piece for line in lines for piece in _wrap(line, right - 2 * MARGIN)]
     picture: Image.Image = image_module.new("RGB", (right, bottom + (len(wrapped) + 2) * (TEXT_SIZE + 8) + MARGIN), BACKGROUND)
     draw = draw_module.Draw(picture)
-    draw.text((MARGIN, MARGIN), title, font=_font(TITLE_SIZE), fill=TEXT_COLOR)
+    draw.text((MARGIN, MARGIN), _shortened(title, right - 2 * MARGIN), font=_font(TITLE_SIZE), fill=TEXT_COLOR)
     for view, frame in panels:
-        picture.paste(image_module.fromarray(render_panel(subject, view, frame)), (frame.left, frame.top))
-        _annotate(draw, subject, Projection(view, frame))
-    if nothing_found:
-        frame = panels[0][1]
-        draw.text((frame.left + frame.width / 2, frame.top + 60), "No kidney found", font=_font(TITLE_SIZE), fill=TUMOR_COLOR, anchor="mm")
+        projection = Projection(view, frame)
+        pixels = render_slice(subject.scan, subject.labels, subject.spacing, projection)
+        picture.paste(image_module.fromarray(pixels), (frame.left, frame.top))
+        _annotate(draw, subject, projection)
     _legend(draw, bottom, right, bool(subject.boxes))
     for number, line in enumerate(wrapped):
         draw.text((MARGIN, bottom + (number + 1) * (TEXT_SIZE + 8) + 8), line, font=_font(TEXT_SIZE), fill=TEXT_COLOR)
@@ -432,6 +323,8 @@ def _outline(draw: ImageDraw.ImageDraw, subject: Subject, projection: Projection
     frame = projection.frame
     low = np.maximum(np.minimum(first, second), (frame.left, frame.top))
     high = np.minimum(np.maximum(first, second), (frame.left + frame.width - 1, frame.top + frame.height - 1))
+    if (low > high).any():
+        return
     draw.rectangle((*low.round().tolist(), *high.round().tolist()), outline=BOX_COLOR, width=1)
 
 
@@ -450,6 +343,14 @@ def _outlined_text(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: 
     draw.text(place, text, font=_font(size), fill=TEXT_COLOR, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
+def _shortened(title: str, width: float) -> str:
+    """The title, or as much of its beginning as fits the width in pixels."""
+    if _font(TITLE_SIZE).getlength(title) <= width:
+        return title
+    kept = next(length for length in range(len(title), -1, -1) if _font(TITLE_SIZE).getlength(title[:length] + "...") <= width)
+    return title[:kept] + "..."
+
+
 def _wrap(line: str, width: float) -> list[str]:
     """The line in pieces that fit the width in pixels, broken at blanks."""
     pieces = [""]
@@ -462,6 +363,7 @@ def _wrap(line: str, width: float) -> list[str]:
     return pieces
 
 
+@lru_cache
 def _font(size: int) -> Any:
     return _pillow()[2].load_default(size)
 
