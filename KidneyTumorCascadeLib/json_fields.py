@@ -1,0 +1,139 @@
+"""Reading fields of a JSON object that somebody else wrote: every value is checked, and what is wrong is said with its place and value."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from KidneyTumorCascadeLib.errors import BundleError
+
+MAX_BYTES = 1024 * 1024
+LONGEST_QUOTE = 80
+
+
+class Fields:
+    """An object of a JSON file. Each method takes one field, checks it and returns it; `done` refuses what nobody asked for.
+
+    Args:
+        values: the object.
+        file: for messages.
+        place: where in the file, such as "networks.roi"; empty for the whole file.
+    """
+
+    def __init__(self, values: Any, file: Path, place: str = "") -> None:
+        self.file, self.place = file, place
+        if not isinstance(values, dict):
+            raise BundleError(f"{file}: {place or 'the file'} must be an object, not {quote(values)}; get a new copy of the bundle.")
+        self.values: dict[str, Any] = values
+        self.asked: set[str] = set()
+
+    def problem(self, name: str, expected: str) -> BundleError:
+        """The error that says what a field must be and what it is."""
+        found = quote(self.values[name]) if name in self.values else "missing"
+        what = f"is missing; it must be {expected}" if found == "missing" else f"must be {expected}, not {found}"
+        return BundleError(f"{self.file}: {self._path(name)} {what}; correct it or get a new copy of the bundle.")
+
+    def _path(self, name: str) -> str:
+        return f"{self.place}.{name}" if self.place else name
+
+    def take(self, name: str) -> Any:
+        """The field as it is, None when missing."""
+        self.asked.add(name)
+        return self.values.get(name)
+
+    def text(self, name: str, pattern: str = r".*", expected: str = "text") -> str:
+        """Text that the pattern matches as a whole."""
+        value = self.take(name)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+            raise self.problem(name, expected)
+        return value
+
+    def choice(self, name: str, choices: Iterable[str]) -> str:
+        """One of these words."""
+        value = self.take(name)
+        if not isinstance(value, str) or value not in choices:
+            raise self.problem(name, f"one of {', '.join(choices)}")
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float:
+        """A number in that range, both ends included."""
+        value = self.take(name)
+        if not is_number(value) or not low <= value <= high:
+            raise self.problem(name, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def three_numbers(self, name: str, low: float, high: float) -> tuple[float, float, float]:
+        """Three numbers in that range."""
+        value = self.take(name)
+        if not isinstance(value, list) or len(value) != 3 or not all(is_number(item) and low <= item <= high for item in value):
+            raise self.problem(name, f"three numbers from {low:g} to {high:g}")
+        return float(value[0]), float(value[1]), float(value[2])
+
+    def three_wholes(self, name: str, low: int, high: int) -> tuple[int, int, int]:
+        """Three whole numbers in that range."""
+        value = self.take(name)
+        if not isinstance(value, list) or len(value) != 3 or not all(type(item) is int and low <= item <= high for item in value):
+            raise self.problem(name, f"three whole numbers from {low} to {high}")
+        return value[0], value[1], value[2]
+
+    def inner(self, name: str) -> Fields:
+        """An object within this one."""
+        if not isinstance(self.take(name), dict):
+            raise self.problem(name, "an object")
+        return Fields(self.values[name], self.file, self._path(name))
+
+    def items(self, name: str) -> list[Any]:
+        """A list of anything."""
+        value = self.take(name)
+        if not isinstance(value, list):
+            raise self.problem(name, "a list")
+        return value
+
+    def has(self, name: str) -> bool:
+        """True when there is such a field."""
+        return name in self.values
+
+    def done(self) -> None:
+        """Refuses fields that were never asked for: a misspelt setting must not go unnoticed."""
+        unknown = sorted(set(self.values) - self.asked)
+        if unknown:
+            raise BundleError(
+                f"{self.file}: {self._path(unknown[0])} is not known (known here: {', '.join(sorted(self.asked))}); correct or remove it."
+            )
+
+
+def is_number(value: Any) -> bool:
+    """True for finite numbers; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def quote(value: Any) -> str:
+    """A value for a message, short enough to be read."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
+
+
+def parse_json(data: bytes, file: Path) -> Any:
+    """What JSON text says. Raises BundleError when it is none, is too large, says a name twice, or holds NaN or Infinity."""
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"{file} has {len(data)} bytes, more than the {MAX_BYTES} that such a file may have; get a new copy of the bundle.")
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_without_repetition, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{file} is not valid JSON ({error}); get a new copy of the bundle.") from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return content
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
