@@ -26,6 +26,7 @@ from KidneyTumorCascadeLib.phantom_anatomy import (
     muscles,
     organs,
     paint_couch,
+    paint_pelvis,
     paint_ribs,
     paint_trunk,
     vessels,
@@ -178,12 +179,13 @@ class _Patient:
             organ.paint(canvas)
         for kidney in self.kidneys:
             kidney.paint_fat(canvas)
-        for kidney in self.kidneys:
-            kidney.paint(canvas, self.hu)
         for piece in self.firm:
             piece.paint(canvas)
         self.spine.paint(canvas)
         paint_ribs(canvas, self.outline)
+        paint_pelvis(canvas)
+        for kidney in self.kidneys:
+            kidney.paint(canvas, self.hu)
         for lesion in self.lesions:
             lesion.paint(canvas)
         paint_couch(canvas, self.outline)
@@ -196,7 +198,7 @@ def _scanned(hu: Floats, settings: PhantomSettings, grid: Geometry, start: int) 
     seen = ndimage.gaussian_filter(hu, sigma, truncate=3.0)
     if settings.noise_sd > 0:
         seen += noise(settings.seed, start, (hu.shape[0], hu.shape[1], hu.shape[2]), settings.noise_sd)
-    return np.clip(np.rint(seen), -1024, 3071).astype(np.int16)
+    return np.asarray(np.clip(np.rint(seen), -1024, 3071), np.int16)
 
 
 def _lps_grid(settings: PhantomSettings) -> Geometry:

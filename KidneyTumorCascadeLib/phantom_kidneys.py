@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,9 +59,9 @@ class Kidney:
         rng = generator(seed, f"kidney {side}")
         sign = -1.0 if side == "right" else 1.0
         length = float(np.clip(rng.normal(112, 9), 95, 130))
-        semi = (length / 2, float(rng.uniform(27, 32)), float(rng.uniform(22, 27)))
+        semi = (length / 2, float(rng.uniform(28, 34)), float(rng.uniform(23, 28)))
         height = float(rng.normal(-8 if side == "right" else 8, 6))
-        center = (sign * float(rng.uniform(68, 78)), float(rng.uniform(34, 42)), height)
+        center = (sign * float(rng.uniform(68, 78)), float(rng.uniform(33, 41)), height)
         fields = (Field.random(rng, 20.0), Field.random(rng, 20.0), Field.random(rng, 20.0))
         sinus = (float(rng.uniform(0.46, 0.58)), float(rng.uniform(0.55, 0.68)), float(rng.uniform(0.36, 0.46)))
         return cls(
@@ -111,8 +112,10 @@ class Kidney:
             return
         own = self.own(canvas, window)
         level = self.hull(own)
-        inside = level < 0
+        free = ~canvas.firm[window]
+        inside = (level < 0) & free
         sinus, pyramid, calyces = self._inner(own)
+        sinus &= free
         canvas.fill(window, inside, hu["cortex"], 5.0)
         canvas.fill(window, inside & pyramid & (level < -self.cortex), hu["medulla"], 5.0)
         canvas.label(window, inside, 1)
@@ -121,6 +124,20 @@ class Kidney:
         urine = sinus & calyces
         canvas.fill(window, urine & (level < 6), hu["urine"], 1.0)
         canvas.label(window, urine & inside, 1)
+        self._paint_branches(canvas, hu, sinus & ~urine)
+
+    def _paint_branches(self, canvas: Canvas, hu: dict[str, float], sinus: Mask) -> None:
+        """Branches of the renal artery and vein through the fat of the sinus; inside the kidney's outline they count as kidney, as in KiTS19."""
+        window = canvas.window(self.low, self.high)
+        assert window is not None
+        a, b, _ = self.semi
+        at = canvas.coordinates(window)
+        for part, across in itertools.product((-0.5, -0.2, 0.2, 0.5), (-7.0, 7.0)):
+            end = self.to_patient((part * a, 0.15 * b, across))
+            vein = Tube(self.to_patient((0, 0.85 * b, 3)), end, 3.2, 2.2)
+            branch = sinus & (vein.level(at) < 0)
+            canvas.fill(window, branch, hu["renal vein"] if across > 0 else hu["aorta"], 2.0)
+            canvas.label(window, branch & (self.hull(self.own(canvas, window)) < 0), 1)
 
     def _inner(self, own: Coordinates) -> tuple[Mask, Mask, Mask]:
         """Masks of the sinus, the pyramids, and the calyces with the pelvis."""
@@ -134,22 +151,19 @@ class Kidney:
             np.maximum(nearest, (x * u + y * deep + z * t) / norm, out=nearest)
         pelvis = (u / (0.45 * a)) ** 2 + ((deep - 4) / (0.6 * b)) ** 2 + (t / (0.5 * c)) ** 2 < 1
         calyces = nearest > np.cos(np.arctan2(3.2, np.maximum(norm, 4)))
-        return sinus, nearest > np.float32(0.935), pelvis | (calyces & (h < 0.62 * self.semi[1] + 3))
+        return sinus, nearest > np.float32(0.966), pelvis | (calyces & (h < 0.62 * self.semi[1] + 3))
 
     def vessels(self, hu: dict[str, float]) -> list[Organ]:
-        """Renal artery and vein to the hilum, and their branches in the sinus."""
+        """Renal artery and vein to the hilum."""
         sign = -1.0 if self.side == "right" else 1.0
         hilum = self.to_patient((0.0, 0.8 * self.semi[1], 0.0))
-        inner = [self.to_patient((part * self.semi[0], 0.3 * self.semi[1], 4.0)) for part in (-0.35, 0.35)]
         root: Vector = (6 + 8 * sign, 16, self.center[2] + 12)
         vein_root: Vector = (-22, 8, self.center[2] + 12) if sign < 0 else (-16, -2, self.center[2] + 14)
         artery = [Organ(piece, hu["aorta"], 2.0, "cavity") for piece in tubes([root, hilum], [3.2, 2.6])]
         middle: list[Vector] = [vein_root] if sign < 0 else [vein_root, (14, -8, self.center[2] + 13), (32, 8, self.center[2] + 8)]
         above: Vector = (hilum[0], hilum[1] - 6, hilum[2] + 3)
         vein = [Organ(piece, hu["renal vein"], 2.0, "cavity") for piece in tubes([*middle, above], [5.5, 5.0, 5.0, 4.5])]
-        branches = [Organ(Tube(hilum, end, 2.4, 1.6), hu["aorta"], 2.0, "cavity") for end in inner]
-        branches += [Organ(Tube(above, end, 3.4, 2.0), hu["renal vein"], 2.0, "cavity") for end in inner]
-        return vein + artery + branches
+        return vein + artery
 
 
 @dataclass(frozen=True)
@@ -173,7 +187,8 @@ class Lesion:
     @property
     def diameter(self) -> float:
         """Mean diameter, mm."""
-        return 2.0 * float(np.prod(self.shape.semi)) ** (1 / 3)
+        a, b, c = self.shape.semi
+        return float(2.0 * (a * b * c) ** (1 / 3))
 
     def paint(self, canvas: Canvas) -> None:
         """Paint it and its label: tumor 2; a cyst counts as kidney, as in KiTS19."""
@@ -183,7 +198,7 @@ class Lesion:
         grid = (canvas.z[window[0]], canvas.y[window[1]], canvas.x[window[2]])
         rough = 0.01 if self.kind == "cyst" else 0.045
         level = self.shape.level(canvas.coordinates(window)) + np.float32(rough * self.diameter) * self.bumps[0].sample(*grid)
-        inside = (level < 0) & canvas.cavity[window] & ~((canvas.hu[window] > 150) & (canvas.labels[window] == 0) & (np.abs(canvas.x[window[2]]) < 45))
+        inside = (level < 0) & canvas.cavity[window] & ~canvas.firm[window]
         self._fill(canvas, window, inside, level, self.bumps[1].sample(*grid))
         if self.kind == "cyst":
             canvas.label(window, inside & (canvas.labels[window] != 2), 1)
@@ -219,7 +234,7 @@ def lesions(seed: int, kidneys: Sequence[Kidney], tumors: int, cysts: int, phase
         hu = float(rng.uniform(*TUMOR_HU[kind][phase]))
         diameter = float(np.exp(rng.uniform(np.log(SMALLEST_TUMOR + 2), np.log(LARGEST_TUMOR - 10))))
         found.append(_grown(rng, kidneys, kind, hu, diameter, found))
-    grown = []
+    grown: list[Lesion] = []
     for number in range(cysts):
         rng = generator(seed, f"cyst {number}")
         grown.append(_grown(rng, kidneys, "cyst", float(rng.uniform(0, 18)), float(np.exp(rng.uniform(np.log(8), np.log(42)))), found + grown))
@@ -262,7 +277,7 @@ def _fits(center: Vector, diameter: float, others: Sequence[Lesion]) -> bool:
 
 def _kidney_axes(rng: np.random.Generator, sign: float) -> NDArray[np.float64]:
     """Upper pole towards the midline and the back; hilum towards the midline and the front."""
-    medial, back = np.tan(np.radians(rng.uniform((9, 6), (20, 18))))
+    medial, back = np.tan(np.radians(rng.uniform((8, 16), (20, 32))))
     up = np.array([-sign * medial, back, 1.0])
     up /= np.linalg.norm(up)
     forward = np.radians(rng.uniform(25, 50))
@@ -275,7 +290,7 @@ def _kidney_axes(rng: np.random.Generator, sign: float) -> NDArray[np.float64]:
 def _pyramids(rng: np.random.Generator) -> NDArray[np.float64]:
     """Directions of the pyramids from the sinus: a front and a back row, and one to each pole."""
     rows = []
-    for along in np.linspace(-1.1, 1.1, int(rng.integers(5, 7))):
+    for along in np.linspace(-1.1, 1.1, int(rng.integers(4, 6))):
         rows += [(np.tan(0.95 * along), -1.0, side * rng.uniform(0.45, 0.8)) for side in (-1, 1)]
     rows += [(1.0, -0.15, 0.0), (-1.0, -0.15, 0.0)]
     directions = np.array(rows) + rng.normal(0, 0.06, (len(rows), 3))

@@ -75,6 +75,7 @@ class Canvas:
         labels: 0 background, 1 kidney, 2 tumor.
         cavity: voxels inside the abdominal wall.
         abdomen: voxels inside the abdominal wall and below the diaphragm.
+        firm: muscle and bone, which kidneys and tumors give way to.
         warp: displacement of the anatomy at each voxel, along x, y, z.
         texture: unit field that makes tissues uneven.
     """
@@ -86,6 +87,7 @@ class Canvas:
     labels: NDArray[np.uint8]
     cavity: Mask
     abdomen: Mask
+    firm: Mask
     warp: Coordinates
     texture: Floats
 
@@ -96,7 +98,7 @@ class Canvas:
         dx, dy, dz = (np.clip(amplitude * field.sample(z, y, x), -WARP_REACH, WARP_REACH) for field in warp)
         empty = np.zeros(shape, dtype=bool)
         hu = np.full(shape, -1000, dtype=np.float32)
-        return cls(z, y, x, hu, np.zeros(shape, np.uint8), empty, empty.copy(), (dx, dy, dz), texture.sample(z, y, x))
+        return cls(z, y, x, hu, np.zeros(shape, np.uint8), empty, empty.copy(), empty.copy(), (dx, dy, dz), texture.sample(z, y, x))
 
     def window(self, low: Vector, high: Vector) -> Slices | None:
         """The part of the slab that a structure between two corners (x, y, z mm) can reach; None when it reaches none."""
