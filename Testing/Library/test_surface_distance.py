@@ -84,10 +84,10 @@ def test_a_shifted_box_is_as_far_away_as_the_shift() -> None:
 
 
 def test_the_tolerance_includes_surfaces_exactly_that_far_away() -> None:
-    # In floating point 0.1 * 16 - 0.1 * 13 is above 0.1 * 3.
+    # In floating point 0.1 * 6 - 0.1 * 5 is above 0.1.
     reference, prediction = np.zeros((40, 3, 3), dtype=bool), np.zeros((40, 3, 3), dtype=bool)
-    reference[:13], prediction[:16] = True, True
-    assert surface_distances(prediction, reference, (0.1, 1.0, 1.0)).surface_dice(0.1 * 3) == 1.0
+    reference[:5], prediction[:6] = True, True
+    assert surface_distances(prediction, reference, (0.1, 1.0, 1.0)).surface_dice(0.1) == 1.0
 
 
 def test_a_mask_that_fills_the_array_ends_there() -> None:
