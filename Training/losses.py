@@ -1,0 +1,33 @@
+"""What training minimizes. Logits are (B, 2, z, y, x), targets (B, z, y, x) with 0 or 1."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMOOTH = 1e-5
+
+
+def soft_dice(probability: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
+    """2 sum(p g) / (sum(p) + sum(g)) over the whole batch, so that patches without foreground do not decide it alone."""
+    overlap = (probability * target).sum()
+    return (2.0 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - soft Dice of the foreground, as published (the printed denominator, sum p + sum p, is a misprint)."""
+    return 1.0 - soft_dice(foreground(logits), target.float())
+
+
+def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Dice loss plus mean cross-entropy: the second keeps gradients and calibration where there is little foreground."""
+    return 1.0 - soft_dice(foreground(logits), target.float(), smooth=200.0) + F.cross_entropy(logits.float(), target.long())
+
+
+def foreground(logits: Tensor) -> Tensor:
+    """Probability of the foreground, (B, z, y, x) float32."""
+    return torch.softmax(logits.float(), dim=1)[:, 1]
+
+
+LOSSES = {"dice": dice_loss, "dice_ce": dice_and_cross_entropy}
