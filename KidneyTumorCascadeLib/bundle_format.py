@@ -4,7 +4,8 @@
      "networks": {"roi": {...}, "kidney": {...}, "tumor": {...}},
      "presets": {"standard": {...}, "fast": {...}, "paper": {...}}}
 
-A network: network (`VNetShape`), spacing_mm (x, y, z), patch (z, y, x), normalization, weights (file name), sha256.
+A network: network (`VNetShape`), foreground (the labels that it finds), spacing_mm (x, y, z), patch (z, y, x), normalization, weights (file
+name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
 (`ComponentRules`). Spacings are optional: without one, the network's own holds.
 """
@@ -30,6 +31,7 @@ BUNDLE_FILE = "bundle.json"
 STAGES = ("roi", "kidney", "tumor")
 # Kidney and tumor networks see the same patches, so that there are two passes and not three.
 PASSES = ("roi", "kidney")
+FOREGROUNDS = {"roi": ((1, 2),), "kidney": ((1,), (1, 2)), "tumor": ((2,),)}
 MERGES = ("overlay", "compare")
 DEFAULT_PRESET = "standard"
 
@@ -49,6 +51,7 @@ class Stage:
     Attributes:
         name: "roi", "kidney" or "tumor".
         shape: the network.
+        foreground: the label values that its second channel stands for; a kidney network may leave the tumors out or take them in.
         spacing: mm (x, y, z) of the voxels that it sees.
         patch: voxels (z, y, x) that it sees at once.
         normalization: from HU to its input.
@@ -58,6 +61,7 @@ class Stage:
 
     name: str
     shape: VNetShape
+    foreground: tuple[int, ...]
     spacing: Vector
     patch: Size
     normalization: Normalization
@@ -181,6 +185,7 @@ def read_stage(name: str, values: Fields, folder: Path) -> Stage:
     stage = Stage(
         name=name,
         shape=shape,
+        foreground=read_foreground(name, values),
         spacing=values.three_numbers("spacing_mm", *SPACING_LIMITS),
         patch=patch,
         normalization=parsed(values, "normalization", normalization_from_dict),
@@ -208,6 +213,14 @@ def read_shape(values: Fields) -> VNetShape:
             f"{MOST_CHANNELS} channels and kernels of {LARGEST_KERNEL}",
         )
     return shape
+
+
+def read_foreground(stage: str, values: Fields) -> tuple[int, ...]:
+    """The labels (1 kidney, 2 tumor) that a network finds."""
+    labels = tuple(label for label in values.items("foreground") if type(label) is int)
+    if labels not in FOREGROUNDS[stage] or len(labels) != len(values.items("foreground")):
+        raise values.problem("foreground", " or ".join(str(list(choice)) for choice in FOREGROUNDS[stage]))
+    return labels
 
 
 def read_preset(name: str, values: Fields) -> Preset:
