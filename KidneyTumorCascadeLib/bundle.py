@@ -93,7 +93,7 @@ def verify_bundle(folder: Path) -> list[str]:
     bundle = read_bundle(folder)
     findings = [f"{BUNDLE_FILE}: {bundle.name} {bundle.version}, licence {bundle.licence}, presets {', '.join(bundle.presets)}"]
     for stage in bundle.stages.values():
-        parameters = count_parameters(build_network(stage, "cpu", trainable=True))
+        parameters = count_parameters(load_network(stage, "cpu"))
         size = stage.weights.stat().st_size / 1024**2
         findings.append(f"{stage.weights.name}: {stage.name}, {parameters / 1e6:.2f} M parameters, {size:.1f} MiB, SHA-256 as {BUNDLE_FILE} says")
     return findings
@@ -104,17 +104,13 @@ def load_network(stage: Stage, device: torch.device | str) -> VNet:
 
     Raises BundleError when the weights are missing, are not those that the bundle was made with, or do not fit the network.
     """
-    return build_network(stage, device, trainable=False)
-
-
-def build_network(stage: Stage, device: torch.device | str, trainable: bool) -> VNet:
     weights = read_weights(stage)
     # Nothing is allocated on "meta": a bundle that describes a giant network is refused before it takes memory.
     with torch.device("meta"):
         network = VNet(stage.shape)
     check_fit(stage, network, weights)
     network.load_state_dict(weights, strict=True, assign=True)
-    return network.requires_grad_(trainable).eval().to(device)
+    return network.requires_grad_(False).eval().to(device)
 
 
 def read_weights(stage: Stage) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from KidneyTumorCascadeLib.bundle import DEFAULT_NAME, list_bundles, store_folder, verify_bundle
 from KidneyTumorCascadeLib.bundle_format import BUNDLE_FILE, NAME_PATTERN, WEIGHTS_PATTERN, Bundle, read_bundle
@@ -140,7 +140,7 @@ def require_room(folder: Path, size: int) -> None:
         raise SetupError(f"The bundle needs {size / 1024**2:.0f} MiB, the disk of {folder.parent} has {free / 1024**2:.0f} MiB left; make room.")
 
 
-def copy_exactly(source: BinaryIO | zipfile.ZipExtFile, target: BinaryIO, size: int, what: str) -> None:
+def copy_exactly(source: IO[bytes], target: IO[bytes], size: int, what: str) -> None:
     """Copies a file that says how long it is. Raises BundleError when it is longer or shorter than that."""
     copied = 0
     while chunk := source.read(CHUNK):
