@@ -12,7 +12,6 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,8 +25,6 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 PRECISION_VARIABLE = "KIDNEY_TUMOR_CASCADE_PRECISION"
 # Largest error of the trial convolution relative to the largest value; float32 leaves room for TF32, which keeps 10 bits as float16 does.
 TOLERANCE = {torch.float32: 5e-3, torch.float16: 5e-3, torch.bfloat16: 2e-2}
-# Patches at once on CUDA; the ladder goes down to one where that is too much.
-GPU_BATCH = 4
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "failed to allocate")
 
 
@@ -57,23 +54,6 @@ class Engine:
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.precision)
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One way to share out the work; each needs less of the device's memory than the one before.
-
-    Attributes:
-        engine: what computes.
-        batch: patches at once.
-        sums_on: where the sums over patches are kept.
-        description: for a warning, such as "4 patches at once on cuda".
-    """
-
-    engine: Engine
-    batch: int
-    sums_on: torch.device
-    description: str
 
 
 @dataclass(frozen=True)
@@ -120,26 +100,6 @@ def working_engine(device: str, wish: torch.dtype | None, warnings: Sequence[str
         problem = trial.problem
     remedy = "use another precision" if wish and device == "cpu" else "use --device cpu, or auto for the best that works"
     raise SetupError(f"The device {device} does not work here ({problem}); {remedy}.")
-
-
-def ladder(engine: Engine) -> list[Rung]:
-    """What to try, one after the other, when memory runs out: fewer patches at once, sums on the CPU, everything on the CPU."""
-    name, cpu = engine.device.type, torch.device("cpu")
-    last = Rung(engine if name == "cpu" else cpu_engine(), 1, cpu, "one patch at a time on the CPU")
-    if name == "cpu":
-        return [last]
-    return [
-        *[Rung(engine, batch, engine.device, f"{batch} patches at once on {name}") for batch in (GPU_BATCH,) if name == "cuda"],
-        Rung(engine, 1, engine.device, f"one patch at a time on {name}"),
-        Rung(engine, 1, cpu, f"one patch at a time on {name} and the results kept on the CPU"),
-        last,
-    ]
-
-
-@cache
-def cpu_engine() -> Engine:
-    """The CPU with its own best precision, tried once."""
-    return working_engine("cpu", None)
 
 
 def wished_precision(precision: str | None) -> torch.dtype | None:

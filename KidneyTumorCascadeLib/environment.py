@@ -37,7 +37,13 @@ def environment_report() -> str:
         *bundle_rows(),
     ]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows).replace(str(Path.home()), "~")
+    return without_home("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+
+
+def without_home(text: str) -> str:
+    """The text with ~ for the home folder, whose path holds the user's name."""
+    home = os.path.expanduser("~")
+    return text.replace(home, "~") if len(Path(home).parts) > 1 else text
 
 
 def version_of(package: str) -> str:
