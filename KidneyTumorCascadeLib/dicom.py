@@ -17,8 +17,8 @@ from KidneyTumorCascadeLib.image_file import quiet_stderr
 
 GDCM = "GDCMImageIO"
 CT_IMAGE_CLASSES = (b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.2.1")
-# Scanners write positions rounded to 0.01 to 0.1 mm; a missing slice changes a step by all of it.
-STEP_TOLERANCE = 0.1
+# Some scanners round positions to 0.1 mm, which moves a step by as much; a missing slice doubles it.
+STEP_TOLERANCE, STEP_TOLERANCE_MM = 0.1, 0.15
 SAME_POSITION_MM = 0.01
 
 
@@ -214,7 +214,7 @@ def _require_located(header: SliceFile, name: str) -> None:
 
 def _require_even_steps(steps: NDArray[np.float64], ordered: Sequence[SliceFile], name: str) -> None:
     usual = float(np.median(steps))
-    repeated, uneven = steps < SAME_POSITION_MM, np.abs(steps - usual) > STEP_TOLERANCE * usual
+    repeated, uneven = steps < SAME_POSITION_MM, np.abs(steps - usual) > max(STEP_TOLERANCE * usual, STEP_TOLERANCE_MM)
     if repeated.any():
         first, second = (ordered[int(repeated.argmax()) + offset].path.name for offset in (0, 1))
         count = int(repeated.sum())

@@ -6,6 +6,7 @@ A spacing of zero (it takes 1), missing voxels (it takes 0), a sheared or contra
 from __future__ import annotations
 
 import contextlib
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -22,21 +23,10 @@ GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the fields of a header are: offsets in bytes and struct formats (the NIfTI-1 and NIfTI-2 standards, nifti.nimh.nih.gov)."""
-
-    length: int
-    dimensions: tuple[int, str]
-    bits_per_voxel: int
-    spacing: tuple[int, str]
-    voxel_offset: tuple[int, str]
-    affine_code: tuple[int, str]
-    affine: tuple[int, str]
-
-
-NIFTI_1 = Layout(348, (40, "8h"), 72, (76, "8f"), (108, "f"), (254, "h"), (280, "12f"))
-NIFTI_2 = Layout(540, (16, "8q"), 14, (104, "8d"), (168, "q"), (348, "i"), (400, "12d"))
+# NIfTI-1, the only version that ITK reads: offsets in bytes and struct formats (nifti.nimh.nih.gov/nifti-1).
+HEADER_BYTES = 348
+DIMENSIONS, BITS_PER_VOXEL, SPACING, VOXEL_OFFSET = (40, "8h"), (72, "h"), (76, "8f"), (108, "f")
+AFFINE_CODE, AFFINE = (254, "h"), (280, "12f")
 
 
 @dataclass(frozen=True)
@@ -69,31 +59,27 @@ def check_nifti(path: Path) -> None:
 
 
 def read_header(path: Path) -> NiftiHeader | None:
-    """The header of a NIfTI-1 or NIfTI-2 file of either byte order, compressed or not; None when it is no such file."""
-    start = _first_bytes(path, NIFTI_2.length)
-    for layout in (NIFTI_1, NIFTI_2):
-        for order in "<>":
-            if len(start) >= layout.length and struct.unpack_from(f"{order}i", start)[0] == layout.length:
-                return _parse(start, layout, order)
+    """The header of a NIfTI-1 file of either byte order, compressed or not; None when it is no such file."""
+    start = _first_bytes(path, HEADER_BYTES)
+    for order in "<>":
+        if len(start) == HEADER_BYTES and struct.unpack_from(f"{order}i", start)[0] == HEADER_BYTES:
+            return _parse(start, order)
     return None
 
 
-def _parse(start: bytes, layout: Layout, order: str) -> NiftiHeader:
+def _parse(start: bytes, order: str) -> NiftiHeader:
     def field(place: tuple[int, str]) -> tuple[float, ...]:
         return struct.unpack_from(order + place[1], start, place[0])
 
-    rank, *lengths = (int(value) for value in field(layout.dimensions))
-    _, x, y, z, *_ = field(layout.spacing)
-    voxels = 1
-    for length in lengths[: min(max(rank, 0), 7)]:
-        voxels *= max(length, 1)
-    offset = field(layout.voxel_offset)[0]
+    rank, *lengths = (int(value) for value in field(DIMENSIONS))
+    _, x, y, z, *_ = field(SPACING)
+    offset = field(VOXEL_OFFSET)[0]
     return NiftiHeader(
-        voxels=voxels,
-        bits_per_voxel=struct.unpack_from(f"{order}h", start, layout.bits_per_voxel)[0],
+        voxels=math.prod(max(length, 1) for length in lengths[: max(rank, 0)]),
+        bits_per_voxel=int(field(BITS_PER_VOXEL)[0]),
         spacing=(x, y, z),
-        voxel_offset=int(offset) if np.isfinite(offset) else 0,
-        affine=field(layout.affine) if field(layout.affine_code)[0] > 0 else None,
+        voxel_offset=int(offset) if math.isfinite(offset) else 0,
+        affine=field(AFFINE) if field(AFFINE_CODE)[0] > 0 else None,
     )
 
 
@@ -169,6 +155,7 @@ class _Inflated:
             while piece := self.file.read(CHUNK):
                 while piece:
                     stream = zlib.decompressobj(wbits=31) if stream.eof else stream
-                    yield stream.decompress(piece)
-                    piece = stream.unused_data
+                    # At most so much at a time: air compresses a thousandfold.
+                    yield stream.decompress(piece, CHUNK)
+                    piece = stream.unused_data or stream.unconsumed_tail
             self.whole = stream.eof

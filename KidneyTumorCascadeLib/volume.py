@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
-from KidneyTumorCascadeLib.image_file import read_image, require_readable
+from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_readable
+from KidneyTumorCascadeLib.nifti_header import check_nifti
 
-# Longest first: the ending that is kept on the temporary name decides the format.
-COMPOUND_ENDINGS = (".seg.nrrd", ".nii.gz", ".img.gz", ".gipl.gz")
+# Formats of one file (one of two cannot appear whole) that keep the geometry.
+WRITABLE_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,29 @@ def read_label_map(path: str | Path) -> Volume:
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
-    """Write a scan or label map in the format of its ending, whole or not at all.
+    """Write a scan or label map as .nii.gz, .nii, .nrrd, .seg.nrrd or .mha, compressed, whole or not at all.
 
-    The file appears under a temporary name in the same folder and is renamed when it is complete and on the disk.
+    It is written under a temporary name in the same folder, checked, flushed to the disk, and renamed. Spacing, origin and direction are
+    those of the volume: to the last bit in NRRD and MetaImage, to single precision (1e-7) in NIfTI, whose header holds no more.
 
     Raises:
-        InputError: the folder is missing or cannot be written, or no format has this ending.
+        InputError: the folder is missing or cannot be written, or the ending is none of these.
         SetupError: the disk is full.
     """
     path = Path(path)
-    _require_writable(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}{_ending(path)}")
+    temporary = _temporary_beside(path)
     try:
-        _write_image(_image_of(volume), temporary, path)
-        _flush(temporary)
+        _write_image(_image_of(volume), temporary)
         temporary.replace(path)
-    except OSError as error:
-        raise _write_error(path, error) from error
+    except (OSError, RuntimeError, InputError) as error:
+        raise SetupError(f"{path} could not be written whole; the disk or your share of it may be full, so free some space.") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise what `write_volume` would raise for this path, before the work of a run is done in vain."""
+    _temporary_beside(Path(path)).unlink()
 
 
 def _geometry_of(image: sitk.Image, path: Path) -> Geometry:
@@ -105,15 +108,18 @@ def _geometry_of(image: sitk.Image, path: Path) -> Geometry:
 
 
 def _plain_voxels(image: sitk.Image) -> NDArray[Any]:
-    """The voxels in a type that torch and numpy both compute with, copied once: whole numbers up to 32 bits, or float32."""
+    """The voxels, copied once, in the smallest type that holds them and that torch computes with: 8, 16 or 32 bits, or float32.
+
+    Whole numbers are narrowed by their values: DICOM with unsigned pixels arrives as 32 bits although a CT needs 16.
+    """
     view = sitk.GetArrayViewFromImage(image)
-    if view.dtype == np.uint16 and view.max() <= np.iinfo(np.int16).max:
-        return np.array(view, dtype=np.int16)
-    if view.dtype in (np.uint16, np.uint32, np.int64, np.uint64):
-        limits = np.iinfo(np.int32)
-        fits = view.min() >= limits.min and view.max() <= limits.max
-        return np.array(view, dtype=np.int32 if fits else np.float32)
-    return np.array(view, dtype=np.float32 if view.dtype == np.float64 else view.dtype)
+    if view.dtype.kind == "f":
+        return np.array(view, dtype=np.float32)
+    if view.dtype.itemsize == 1 or view.dtype == np.int16:
+        return np.array(view)
+    lowest, highest = view.min(), view.max()
+    narrow = (kind for kind in (np.int16, np.int32) if lowest >= np.iinfo(kind).min and highest <= np.iinfo(kind).max)
+    return np.array(view, dtype=next(narrow, np.float32))
 
 
 def _labels(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -135,36 +141,32 @@ def _image_of(volume: Volume) -> sitk.Image:
     return image
 
 
-def _ending(path: Path) -> str:
-    name = path.name.lower()
-    return next((ending for ending in COMPOUND_ENDINGS if name.endswith(ending)), path.suffix)
-
-
-def _require_writable(path: Path) -> None:
+def _temporary_beside(path: Path) -> Path:
+    """A new, empty file beside the path, with the same ending because that decides the format."""
+    ending = next((ending for ending in WRITABLE_ENDINGS if path.name.lower().endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"{path} has no ending of a format that can be written; use one of {', '.join(sorted(WRITABLE_ENDINGS))}.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} in; make it first.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file to write.")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"The folder {path.parent} cannot be written to; choose another one.")
-
-
-def _write_image(image: sitk.Image, temporary: Path, path: Path) -> None:
-    writer = sitk.ImageFileWriter()
-    writer.SetFileName(str(temporary))
-    writer.UseCompressionOn()
+    temporary = path.with_name(f".{secrets.token_hex(6)}{ending}")
     try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SetupError(f"The disk is full: {path} cannot be written; free some space.") from error
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
+    return temporary
+
+
+def _write_image(image: sitk.Image, path: Path) -> None:
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(path))
+    writer.UseCompressionOn()
+    with quiet_stderr():
         writer.Execute(image)
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be written in a format of the ending {path.suffix!r}; use .nii.gz, .nrrd or .mha.") from error
-
-
-def _flush(path: Path) -> None:
+    if ".nii" in path.suffixes:
+        check_nifti(path)  # ITK writes NIfTI to a full disk without an error.
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _write_error(path: Path, error: OSError) -> InputError | SetupError:
-    if error.errno == errno.ENOSPC:
-        return SetupError(f"The disk is full: {path} was not written; free some space and try again.")
-    return InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.")
