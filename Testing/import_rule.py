@@ -53,6 +53,8 @@ LAYERS = (
     "segment_file",
     "batch",
     "worker",
+    "arguments",
+    "demo",
     "cli",
     "__main__",
 )
