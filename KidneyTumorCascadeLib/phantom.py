@@ -17,8 +17,6 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Geometry, Matrix, Size, Vector, as_matrix, as_vector, describe_mm
 from KidneyTumorCascadeLib.phantom_anatomy import (
     PHASES,
-    Hollow,
-    Organ,
     Outline,
     Spine,
     bowel,
@@ -33,6 +31,7 @@ from KidneyTumorCascadeLib.phantom_anatomy import (
     warp_fields,
 )
 from KidneyTumorCascadeLib.phantom_kidneys import Kidney, Lesion, lesions
+from KidneyTumorCascadeLib.phantom_shapes import Hollow, Organ
 from KidneyTumorCascadeLib.phantom_texture import Canvas, Field, Floats, generator, noise
 from KidneyTumorCascadeLib.volume import Volume
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.geometry import Slices, Vector, as_vector
-from KidneyTumorCascadeLib.phantom_anatomy import FAT, Blob, Organ, Tube, tubes
+from KidneyTumorCascadeLib.phantom_anatomy import FAT
+from KidneyTumorCascadeLib.phantom_shapes import Blob, Organ, Tube, tubes
 from KidneyTumorCascadeLib.phantom_texture import Canvas, Coordinates, Field, Floats, Mask, generator
 
 TUMOR_KINDS = ("clear_cell", "papillary", "chromophobe", "cystic", "angiomyolipoma", "oncocytoma")
@@ -124,20 +125,17 @@ class Kidney:
         urine = sinus & calyces
         canvas.fill(window, urine & (level < 6), hu["urine"], 1.0)
         canvas.label(window, urine & inside, 1)
-        self._paint_branches(canvas, hu, sinus & ~urine)
+        self._paint_branches(canvas, window, hu, sinus & ~urine, inside)
 
-    def _paint_branches(self, canvas: Canvas, hu: dict[str, float], sinus: Mask) -> None:
+    def _paint_branches(self, canvas: Canvas, window: Slices, hu: dict[str, float], sinus: Mask, outline: Mask) -> None:
         """Branches of the renal artery and vein through the fat of the sinus; inside the kidney's outline they count as kidney, as in KiTS19."""
-        window = canvas.window(self.low, self.high)
-        assert window is not None
         a, b, _ = self.semi
         at = canvas.coordinates(window)
         for part, across in itertools.product((-0.5, -0.2, 0.2, 0.5), (-7.0, 7.0)):
-            end = self.to_patient((part * a, 0.15 * b, across))
-            vein = Tube(self.to_patient((0, 0.85 * b, 3)), end, 3.2, 2.2)
-            branch = sinus & (vein.level(at) < 0)
+            vessel = Tube(self.to_patient((0, 0.85 * b, 3)), self.to_patient((part * a, 0.15 * b, across)), 3.2, 2.2)
+            branch = sinus & (vessel.level(at) < 0)
             canvas.fill(window, branch, hu["renal vein"] if across > 0 else hu["aorta"], 2.0)
-            canvas.label(window, branch & (self.hull(self.own(canvas, window)) < 0), 1)
+            canvas.label(window, branch & outline, 1)
 
     def _inner(self, own: Coordinates) -> tuple[Mask, Mask, Mask]:
         """Masks of the sinus, the pyramids, and the calyces with the pelvis."""
@@ -196,7 +194,7 @@ class Lesion:
         if window is None:
             return
         grid = (canvas.z[window[0]], canvas.y[window[1]], canvas.x[window[2]])
-        rough = 0.01 if self.kind == "cyst" else 0.045
+        rough = 0.01 if self.kind == "cyst" else 0.04
         level = self.shape.level(canvas.coordinates(window)) + np.float32(rough * self.diameter) * self.bumps[0].sample(*grid)
         inside = (level < 0) & canvas.cavity[window] & ~canvas.firm[window]
         self._fill(canvas, window, inside, level, self.bumps[1].sample(*grid))
@@ -243,7 +241,7 @@ def lesions(seed: int, kidneys: Sequence[Kidney], tumors: int, cysts: int, phase
 
 def _grown(rng: np.random.Generator, kidneys: Sequence[Kidney], kind: str, hu: float, diameter: float, others: Sequence[Lesion]) -> Lesion:
     """A lesion at a place where it fits; it shrinks when there is none."""
-    bumps = (Field.random(rng, 0.45 * diameter), Field.random(rng, max(0.16 * diameter, 4.0)))
+    bumps = (Field.random(rng, 0.35 * diameter), Field.random(rng, max(0.16 * diameter, 4.0)))
     smallest = SMALLEST_TUMOR + 1 if kind != "cyst" else 6.0
     while True:
         for _ in range(30):
@@ -272,7 +270,7 @@ def _fits(center: Vector, diameter: float, others: Sequence[Lesion]) -> bool:
     x, y, _ = center
     radius = diameter / 2
     in_cavity = (abs(x) + 0.7 * radius) / 128 < 1 and y + 0.75 * radius < 82 and abs(x) - radius > 18
-    return in_cavity and all(np.linalg.norm(np.subtract(center, other.shape.center)) > 0.55 * (diameter + other.diameter) + 4 for other in others)
+    return in_cavity and all(np.linalg.norm(np.subtract(center, other.shape.center)) > 0.6 * (diameter + other.diameter) + 5 for other in others)
 
 
 def _kidney_axes(rng: np.random.Generator, sign: float) -> NDArray[np.float64]:
