@@ -79,8 +79,7 @@ class Geometry:
             raise InputError("The image's spacing, origin or direction has a value that is not a number; its header is damaged.")
         if min(self.spacing) <= 0:
             raise InputError(f"A voxel spacing of {describe_mm(self.spacing)} is impossible; all three must be above zero.")
-        axes = self.axes
-        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        if not at_right_angles(self.direction):
             raise InputError(
                 "The image's axes are not at right angles to each other (a sheared affine or a tilted gantry); resample it to a regular grid first."
             )
@@ -197,6 +196,8 @@ class Box:
             raise InputError(f"The box of the {self.side} side is impossible: centre {self.center}, size {self.size} mm.")
         if self.side not in SIDES:
             raise InputError(f"A box's side is one of {', '.join(SIDES)}, not {self.side!r}.")
+        if not at_right_angles(self.direction):
+            raise InputError(f"The axes of the box of the {self.side} side are not unit vectors at right angles; leave its direction_lps out.")
 
     def corners(self) -> NDArray[np.float64]:
         """(8, 3) LPS mm."""
@@ -257,6 +258,12 @@ def as_matrix(values: Sequence[float] | NDArray[Any]) -> Matrix:
     """Nine floats, row by row."""
     a, b, c, d, e, f, g, h, i = (float(value) for value in np.asarray(values, dtype=np.float64).ravel())
     return a, b, c, d, e, f, g, h, i
+
+
+def at_right_angles(direction: Matrix) -> bool:
+    """Whether the columns are unit vectors at right angles to each other, as far as single precision and rounded headers keep them."""
+    axes = np.array(direction).reshape(3, 3)
+    return np.allclose(axes.T @ axes, np.eye(3), atol=1e-3)
 
 
 def numbers_of(values: dict[str, Any], name: str, count: int) -> NDArray[np.float64]:
