@@ -123,7 +123,7 @@ def _grid_warnings(geometry: Geometry, name: str) -> list[str]:
     """Warnings about a grid in LPS order: x and y are the field of view, z the length of the scan."""
     warnings = []
     if max(geometry.spacing) > THICK_SLICE_MM * 1.001:
-        warnings.append(f"{name} has slices of {max(geometry.spacing):.3g} mm; over {THICK_SLICE_MM:g} mm small tumors are missed.")
+        warnings.append(f"{name} has slices of {max(geometry.spacing):.3g} mm; with more than {THICK_SLICE_MM:g} mm small tumors may be missed.")
     if min(geometry.extent[:2]) < SMALL_FIELD_OF_VIEW_MM:
         warnings.append(f"{name} has a field of view of {describe_mm(geometry.extent[:2])}; kidneys may be cut by its border.")
     if geometry.extent[2] < SHORT_SCAN_MM:
