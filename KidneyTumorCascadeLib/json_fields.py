@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ class Fields:
 
 
 def is_number(value: Any) -> bool:
-    """True for finite numbers; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """True for numbers that a float can hold; true, false, NaN and infinities are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def quote(value: Any) -> str:
