@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Probability = NDArray[np.float32] | Tensor
 
-__all__ = ["MERGES", "ComponentRules", "Removal", "apply_rules", "compare", "overlay"]
+__all__ = ["ComponentRules", "Removal", "apply_rules", "compare", "merge", "overlay"]
 
 KIDNEY, TUMOR = 1, 2
 
@@ -37,7 +37,7 @@ def overlay(p_kidney: Probability, p_tumor: Probability, threshold: float = 0.5)
     return stack_masks(p_kidney > threshold, p_tumor > threshold)
 
 
-def compare(p_kidney: Probability, p_tumor: Probability) -> NDArray[np.uint8]:
+def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
     """The most probable of background, kidney and tumor; tumor where kidney and tumor are equally probable.
 
     Each network has its own background, 1 - p. A voxel is background when both call it that, so the probability of background is taken as
@@ -47,14 +47,21 @@ def compare(p_kidney: Probability, p_tumor: Probability) -> NDArray[np.uint8]:
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
+        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: being kidney and no tumor then has p_kidney - p_tumor.
 
     Returns:
         Labels (z, y, x).
     """
-    return stack_masks(p_kidney > 0.5, (p_tumor > 0.5) & (p_tumor >= p_kidney))
+    foreground = (p_kidney > 0.5) | (p_tumor > 0.5)
+    kidney_alone = p_kidney - p_tumor if tumor_in_kidney else p_kidney
+    return stack_masks(foreground, foreground & (p_tumor >= kidney_alone))
 
 
-MERGES = {"overlay": overlay, "compare": compare}
+def merge(rule: str, p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
+    """Labels (z, y, x) by the rule "overlay" or "compare"; the arguments are those of the two functions."""
+    if rule == "overlay":
+        return overlay(p_kidney, p_tumor)
+    return compare(p_kidney, p_tumor, tumor_in_kidney)
 
 
 def stack_masks(kidney: Any, tumor: Any) -> NDArray[np.uint8]:

@@ -57,6 +57,15 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
             temporary.unlink()
 
 
+def require_place_for(path: str | Path) -> None:
+    """Raise what `write_bytes_atomically` would raise for this path, before the work of a run is done in vain."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise _writing_error(Path(path), PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def write_text_atomically(path: str | Path, text: str) -> None:
     """`write_bytes_atomically` for text, as UTF-8 with the line ends it has. Same errors."""
     write_bytes_atomically(path, text.encode("utf-8"))
@@ -127,9 +136,14 @@ class RunRecord:
 def manifest_path(output: str | Path) -> Path:
     """Where the manifest of this output lies: beside it, `liver.seg.nrrd` -> `liver.json`."""
     output = Path(output)
+    return output.with_name(f"{output_stem(output)}.json")
+
+
+def output_stem(output: Path) -> str:
+    """The name of a file without its extension, compound ones such as .nii.gz included."""
     compound = next((end for end in COMPOUND_EXTENSIONS if output.name.lower().endswith(end)), "")
     stem = output.name[: -len(compound)] if compound else output.stem
-    return output.with_name(f"{stem or output.name}.json")
+    return stem or output.name
 
 
 def build_manifest(run: RunRecord, created: datetime | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ class VNetShape:
     @property
     def divisor(self) -> int:
         """Every edge of an input patch must be a multiple of this."""
-        return 2**self.levels
+        return 1 << self.levels
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, for a bundle."""
@@ -76,7 +77,8 @@ class VNetShape:
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise ValueError(f"unknown network settings: {', '.join(sorted(unknown))}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**fields)
 
 
 def normalization_layer(norm: str, channels: int) -> nn.Module:
@@ -98,7 +100,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         widths = [in_channels] + [channels] * count
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(a, b, kernel, padding=kernel // 2) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv3d(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(normalization_layer(norm, channels) for _ in range(count))
         self.activations = nn.ModuleList(nn.PReLU(channels) for _ in range(count))
@@ -150,7 +152,7 @@ class VNet(nn.Module):
             ResidualBlock(channels, channels, count, kernel, norm)
             for channels, count in zip(widths, shape.encoder_convolutions, strict=False)
         )
-        self.downs = nn.ModuleList(Resample(a, b, norm, up=False) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(Resample(a, b, norm, up=False) for a, b in pairwise(widths))
         self.bottom = ResidualBlock(widths[-1], widths[-1], shape.bottom_convolutions, kernel, norm)
         upward = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(Resample(a, b, norm, up=True) for a, b in upward)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from KidneyTumorCascadeLib.volume import read_label_map
 from Training.cases import Case, around
 
 KINDS = ("clear_cell", "papillary", "chromophobe", "oncocytoma", "cystic", "fatty")
@@ -34,10 +36,8 @@ class Shape:
 
 def shapes_of(path: Path, label: int, spacing_mm: float, smallest_ml: float = 0.3) -> list[Shape]:
     """The connected lesions of one label map with 1 mm voxels."""
-    from KidneyTumorCascadeLib.volume import read_label_map
-
     mask = read_label_map(path).in_lps_order().voxels == label
-    parts, count = ndimage.label(mask)
+    parts, _ = ndimage.label(mask)
     shapes = []
     for index, place in enumerate(ndimage.find_objects(parts), start=1):
         part = parts[place] == index
@@ -49,7 +49,6 @@ def shapes_of(path: Path, label: int, spacing_mm: float, smallest_ml: float = 0.
         smooth = ndimage.gaussian_filter(distance.astype(np.float32) * spacing_mm, 0.7)
         diameter = 2.0 * (3.0 * ml * 1000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
         shapes.append(Shape(f"{path.name.split('.')[0]}:{label}:{index}", smooth, float(diameter)))
-    assert count >= len(shapes)
     return shapes
 
 
@@ -119,7 +118,7 @@ def tumor_hu(kind: str, distance: Field, spacing_mm: float, kidney_hu: float, rn
     return np.asarray(hu, dtype=np.float32)
 
 
-def sigmoid(values: Field) -> Field:
+def sigmoid(values: NDArray[np.floating[Any]]) -> Field:
     """The logistic function, safe against overflow."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0))), dtype=np.float32)
 

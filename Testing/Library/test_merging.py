@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from KidneyTumorCascadeLib.geometry import Geometry
-from KidneyTumorCascadeLib.merging import MERGES, ComponentRules, Removal, apply_rules, compare, overlay
+from KidneyTumorCascadeLib.bundle_format import MERGES
+from KidneyTumorCascadeLib.merging import ComponentRules, Removal, apply_rules, compare, merge, overlay
 
 Labels = NDArray[np.uint8]
 
@@ -79,15 +80,33 @@ def test_merges_differ_where_both_networks_say_yes() -> None:
     assert compare(kidney, tumor).tolist() == [[[1, 2, 2]]]
 
 
-@pytest.mark.parametrize("name", sorted(MERGES))
+@pytest.mark.parametrize("name", MERGES)
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
 def test_tensors_and_arrays_give_the_same(name: str, kind: torch.dtype) -> None:
     kidney, tumor = random_probabilities(7)
-    from_arrays = MERGES[name](kidney, tumor)
-    from_tensors = MERGES[name](torch.from_numpy(kidney).to(kind), torch.from_numpy(tumor).to(kind))
+    from_arrays = merge(name, kidney, tumor)
+    from_tensors = merge(name, torch.from_numpy(kidney).to(kind), torch.from_numpy(tumor).to(kind))
     assert isinstance(from_tensors, np.ndarray)
     assert from_tensors.dtype == from_arrays.dtype == np.uint8
     assert np.array_equal(from_arrays, from_tensors)
+
+
+@given(seed=st.integers(0, 999))
+def test_compare_takes_the_most_probable_of_nested_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kidney = rng.random((4, 5, 6), dtype=np.float32)
+    tumor = kidney * rng.random((4, 5, 6), dtype=np.float32)
+    classes = np.stack((1.0 - kidney, kidney - tumor, tumor))
+    labels = compare(kidney, tumor, tumor_in_kidney=True)
+    assert np.array_equal(labels > 0, kidney > 0.5)
+    inside = labels > 0
+    assert np.array_equal(labels[inside], 1 + (classes[2] >= classes[1])[inside])
+
+
+def test_a_tumor_half_seen_inside_a_certain_kidney_makes_no_hole() -> None:
+    kidney, tumor = np.full((1, 1, 1), 0.9, dtype=np.float32), np.full((1, 1, 1), 0.46, dtype=np.float32)
+    assert merge("compare", kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 2
+    assert merge("overlay", kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 1
 
 
 def test_not_a_number_is_background() -> None:

@@ -1,0 +1,95 @@
+"""The command line's words: every command with its options. What they do is in commands.py."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from KidneyTumorCascadeLib import __version__
+from KidneyTumorCascadeLib.bundle_format import MERGES
+from KidneyTumorCascadeLib.device import DEVICES
+from KidneyTumorCascadeLib.phantom_anatomy import PHASES
+
+PROGRAM = "kidney-tumor-cascade"
+EPILOG = "Exit codes: 0 done, 2 unusable input or arguments, 3 unusable environment or bundle, 130 cancelled. Not for clinical use."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Find and segment kidneys and kidney tumors in CT.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_segment(commands)
+    add_boxes(commands)
+    add_evaluate(commands)
+    add_phantom(commands)
+    add_bundle(commands)
+    commands.add_parser("check", help="what is installed, which device works, free memory and disk; text to copy")
+    demo = commands.add_parser("demo", help="make a phantom CT, segment it, and compare the result with the known truth")
+    demo.add_argument("folder", type=Path, metavar="FOLDER")
+    add_cascade_options(demo)
+    return parser
+
+
+def add_cascade_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that runs networks takes."""
+    parser.add_argument("--preset", default="standard", help="a preset of the bundle: standard (default), fast or paper")
+    parser.add_argument("--bundle", metavar="NAME|FOLDER", help="the model bundle; the one that comes with the program by default")
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--quiet", action="store_true", help="no progress and no summary; warnings and errors still appear")
+    output.add_argument("--json", action="store_true", help="the result as JSON on standard output, progress as JSON lines on standard error")
+
+
+def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """segment INPUT OUTPUT ..."""
+    parser = commands.add_parser("segment", help="segment kidney (1) and kidney tumor (2) in a CT", epilog=EPILOG)
+    parser.add_argument("input", type=Path, metavar="INPUT", help="image file or DICOM folder")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="label map, such as labels.nii.gz; a manifest is written beside it")
+    add_cascade_options(parser)
+    parser.add_argument("--boxes", type=Path, metavar="JSON", help="segment these boxes instead of finding the kidneys")
+    parser.add_argument("--merge", choices=MERGES, help="how kidney and tumor become one label map; the preset's way by default")
+    parser.add_argument("--probabilities", action="store_true", help="also write the probability maps of each box")
+    parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw a picture of the result")
+
+
+def add_boxes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """boxes INPUT [OUTPUT.json]"""
+    parser = commands.add_parser("boxes", help="find the boxes around the kidneys only (mm, LPS)", epilog=EPILOG)
+    parser.add_argument("input", type=Path, metavar="INPUT", help="image file or DICOM folder")
+    parser.add_argument("output", type=Path, nargs="?", metavar="OUTPUT.json", help="standard output by default")
+    add_cascade_options(parser)
+
+
+def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """evaluate PREDICTION REFERENCE"""
+    parser = commands.add_parser("evaluate", help="score label maps as KiTS19 does, with surface distances and volumes", epilog=EPILOG)
+    parser.add_argument("prediction", type=Path, metavar="PREDICTION", help="a label map or a folder of them")
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="a label map or a folder of them (KiTS layout, or the same names)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the scores as CSV")
+    parser.add_argument("--kidney-only", action="store_true", help="the reference has kidneys only, whatever its labels")
+
+
+def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """phantom CT LABELS"""
+    parser = commands.add_parser("phantom", help="make an abdominal phantom CT with known kidneys and tumors", epilog=EPILOG)
+    parser.add_argument("ct", type=Path, metavar="CT")
+    parser.add_argument("labels", type=Path, metavar="LABELS")
+    parser.add_argument("--seed", type=int, default=0, help="another seed is another patient")
+    parser.add_argument("--tumors", type=int, default=1, metavar="N")
+    parser.add_argument("--phase", choices=PHASES, default="arterial", help="of the contrast agent")
+    parser.add_argument("--orientation", default="LPS", metavar="LPS|RAS|...", help="where the array's axes point; one of 48")
+    parser.add_argument("--oblique", type=float, default=0.0, metavar="DEG", help="turn the scanner's axes against the patient's")
+
+
+def add_bundle(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """bundle list|verify|install|remove"""
+    parser = commands.add_parser("bundle", help="list, verify, install or remove model bundles", epilog=EPILOG)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the bundles at hand")
+    verify = actions.add_parser("verify", help="check every file of a bundle")
+    verify.add_argument("name", nargs="?", metavar="NAME|FOLDER", help="the default bundle when left out")
+    install = actions.add_parser("install", help="install a bundle from a zip file")
+    install.add_argument("zip", type=Path, metavar="ZIP")
+    remove = actions.add_parser("remove", help="remove an installed bundle")
+    remove.add_argument("name", metavar="NAME")

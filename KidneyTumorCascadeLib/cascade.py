@@ -1,0 +1,252 @@
+"""The cascade: scan -> boxes -> probabilities -> labels. The only module that knows the order of things.
+
+Everything happens on the scan seen along its own axes in LPS order, which is a view; only boxes are resampled, segmented, and resampled back
+to the scan's own voxels, so that memory grows with the box and not with the scan. Arrays are z, y, x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from KidneyTumorCascadeLib.bundle import Bundle, load_network
+from KidneyTumorCascadeLib.component_rules import Removal, apply_rules
+from KidneyTumorCascadeLib.device import Engine
+from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, Slices, Vector
+from KidneyTumorCascadeLib.kidney_boxes import FoundKidneys, adaptive_boxes, fixed_boxes
+from KidneyTumorCascadeLib.labelled_box import LabelledBox
+from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
+from KidneyTumorCascadeLib.merging import merge
+from KidneyTumorCascadeLib.normalization import for_scan
+from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
+from KidneyTumorCascadeLib.resampling import resample
+from KidneyTumorCascadeLib.sliding_window import sliding_window
+from KidneyTumorCascadeLib.volume import Volume
+
+FINDING, SEGMENTING = "finding kidneys", "segmenting"
+SLAB_VOXELS = 8_000_000
+BODY_HU = -300.0
+TUMOR = 2
+Probability = NDArray[np.float32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SegmentedBox:
+    """What was found in one box.
+
+    Attributes:
+        part: labels (z, y, x) of the box's voxels, and where they lie in the scan seen in LPS order.
+        removals: what the component rules took away.
+        probabilities: foreground of Kidney-V-Net and Tumor-V-Net on the network's own grid, if they were asked for.
+    """
+
+    part: LabelledBox
+    removals: list[Removal]
+    probabilities: tuple[Volume, Volume] | None = None
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result of a whole run.
+
+    Attributes:
+        labels: uint8 label map of the scan's own grid: 0 background, 1 kidney, 2 tumor.
+        boxes: what was found in each box.
+        warnings: one sentence each.
+    """
+
+    labels: Volume
+    boxes: list[SegmentedBox]
+    warnings: list[str] = field(default_factory=list)
+
+
+class Cascade:
+    """Three networks of a bundle, ready to be applied; they are read when first needed and then kept.
+
+    Args:
+        bundle: the verified bundle.
+        engine: where to compute and how precisely.
+        preset: the name of one of the bundle's presets.
+        merge: "overlay" or "compare" instead of the preset's rule.
+        progress: told of every patch.
+        should_stop: asked between patches; True raises Cancelled.
+
+    Raises:
+        InputError: when the bundle has no such preset.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        preset: str = "standard",
+        merge: str | None = None,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.preset = bundle.preset(preset)
+        self.merge = merge or self.preset.merge
+        self.progress: Progress = progress or Reporter()
+        self.should_stop = should_stop
+        self.timer = StageTimer()
+        self.keep_probabilities = False
+        self.warnings: list[str] = []
+        self._networks: dict[tuple[str, torch.device], nn.Module] = {}
+
+    def find_kidneys(self, volume: Volume) -> FoundKidneys:
+        """Boxes around the kidneys of a CT (HU, any orientation), by ROI-V-Net over the whole scan."""
+        with self.timer.stage(FINDING):
+            scan = volume.in_lps_order()
+            grid = scan.geometry.resampled(self.bundle.spacing("roi", self.preset))
+            (probability,), midline = self._on_ladder(lambda rung: self._look_for_kidneys(scan, grid, rung))
+            rules = self.preset.boxes
+            if rules.kind == "fixed":
+                return FoundKidneys(fixed_boxes(probability > rules.threshold, grid, scan.geometry, rules.edge_voxels))
+            return adaptive_boxes(probability, grid, rules, midline)
+
+    def segment_box(self, volume: Volume, box: Box, turn: tuple[int, int] = (0, 1)) -> SegmentedBox:
+        """Kidney and tumor in one box of a CT, wherever the box came from. Raises InputError when the box misses the scan.
+
+        `turn` says which of how many boxes this is, so that the progress of all together can be told.
+        """
+
+        def on_patch(done: int, total: int) -> None:
+            self.progress(SEGMENTING, turn[0] * total + done, turn[1] * total)
+
+        with self.timer.stage(f"{SEGMENTING} {box.side}"):
+            scan = volume.in_lps_order()
+            slices = box.slices(scan.geometry)
+            spacing = self.bundle.spacing("kidney", self.preset)
+            grid = with_context(slices, scan.geometry, spacing, self.bundle.stages["kidney"].patch).resampled(spacing)
+            kidney, tumor = self._on_ladder(lambda rung: self._predict(hu_on(grid, scan, rung), scan, ("kidney", "tumor"), rung, on_patch))
+            target = scan.geometry.cropped(slices)
+            labels, removals = apply_rules(self._label(kidney, tumor, grid, target), target, self.preset.rules)
+            kept = (Volume(kidney, grid), Volume(tumor, grid)) if self.keep_probabilities else None
+            return SegmentedBox(LabelledBox(box, slices, labels), removals, kept)
+
+    def segment(self, volume: Volume, boxes: Sequence[Box] | None = None) -> Segmentation:
+        """The whole cascade over a CT. Boxes that are given are segmented as they are; without any the kidneys are found first."""
+        self.warnings = []
+        found = self.find_kidneys(volume) if boxes is None else FoundKidneys(list(boxes))
+        parts = [self.segment_box(volume, box, (index, len(found.boxes))) for index, box in enumerate(found.boxes)]
+        warnings = [*found.warnings, *empty_box_warnings(parts), *self.warnings]
+        return Segmentation(assembled(volume, [part.part for part in parts]), parts, warnings)
+
+    def _look_for_kidneys(self, scan: Volume, grid: Geometry, rung: Rung) -> tuple[list[Probability], float | None]:
+        """ROI-V-Net's probabilities on the grid, and the midline of the body (LPS x in mm)."""
+        hu = hu_on(grid, scan, rung)
+        probabilities = self._predict(hu, scan, ("roi",), rung, lambda done, total: self.progress(FINDING, done, total))
+        return probabilities, body_midline(hu, grid)
+
+    def _predict(self, hu: Tensor, scan: Volume, names: Sequence[str], rung: Rung, on_patch: Callable[[int, int], None]) -> list[Probability]:
+        """Foreground probabilities (z, y, x) of the named networks, which share one image and one pass over its patches."""
+        stage = self.bundle.stages[names[0]]
+        normalization = for_scan(stage.normalization, scan.voxels)
+        results = sliding_window(
+            normalization.apply(hu)[None],
+            [foreground_of(self._network(name, rung.engine.device), rung.engine) for name in names],
+            stage.patch,
+            self.preset.overlap[names[0]],
+            batch=rung.batch,
+            padding_value=normalization.air,
+            on_patch=on_patch,
+            should_stop=self.should_stop,
+            sums_on=rung.sums_on,
+        )
+        return [result[0].cpu().numpy() for result in results]
+
+    def _network(self, name: str, device: torch.device) -> nn.Module:
+        key = (name, device)
+        if key not in self._networks:
+            self._networks[key] = load_network(self.bundle.stages[name], device)
+        return self._networks[key]
+
+    def _label(self, kidney: Probability, tumor: Probability, grid: Geometry, target: Geometry) -> NDArray[np.uint8]:
+        """Probabilities resampled to the scan's own voxels, then labelled, slab by slab."""
+        nested = TUMOR in self.bundle.stages["kidney"].foreground
+        labels = np.empty(target.shape_zyx, dtype=np.uint8)
+        depth, height, width = target.shape_zyx
+        step = max(1, SLAB_VOXELS // (height * width))
+        for start in range(0, depth, step):
+            slab = (slice(start, min(depth, start + step)), slice(0, height), slice(0, width))
+            part = target.cropped(slab)
+            p_kidney, p_tumor = (resample(values, grid, part) for values in (kidney, tumor))
+            labels[slab] = merge(self.merge, p_kidney, p_tumor, nested)
+        return labels
+
+    def _on_ladder(self, work: Callable[[Rung], T]) -> T:
+        """Do the work; where memory runs out, again with less need of it. Each step is a warning of the run."""
+
+        def report(step: str) -> None:
+            self._networks.clear()
+            self.warnings.append(step)
+
+        return climb_down(ladder(self.engine), work, report)
+
+
+def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tensor]:
+    """(B, 1, z, y, x) -> (B, 1, z, y, x) float32: the probability of the network's foreground."""
+
+    def predict(patches: Tensor) -> Tensor:
+        with torch.inference_mode(), engine.autocast():
+            logits: Tensor = network(patches)
+        return torch.softmax(logits.float(), dim=1)[:, 1:]
+
+    return predict
+
+
+def hu_on(grid: Geometry, scan: Volume, rung: Rung) -> Tensor:
+    """The scan's HU (z, y, x) on another grid, where the rung computes."""
+    return resample(scan.voxels, scan.geometry, grid, rung.engine.device)
+
+
+def body_midline(hu: Tensor, grid: Geometry) -> float | None:
+    """LPS x (mm) of the middle of everything denser than fat, at the height of the grid's centre; None in a grid of air."""
+    body = (hu > BODY_HU).sum(dim=(0, 1)).double().cpu().numpy()
+    if not body.any():
+        return None
+    x = float((body * np.arange(len(body))).sum() / body.sum())
+    middle = (np.array(grid.size) - 1.0) / 2.0
+    return float(grid.to_patient((x, middle[1], middle[2]))[0])
+
+
+def with_context(slices: Slices, geometry: Geometry, spacing: Vector, patch: Size) -> Geometry:
+    """The scan's voxels that a network sees for a box: the box itself, and around a small one as much of the scan as fills a patch.
+
+    Real surroundings beat padding. At the border of the scan the region is moved inwards rather than cut.
+    """
+    result = []
+    for axis, item in enumerate(slices):
+        wanted = int(np.ceil(patch[axis] * spacing[2 - axis] / geometry.spacing[2 - axis]))
+        length = min(max(item.stop - item.start, wanted), geometry.shape_zyx[axis])
+        start = (item.start + item.stop - length) // 2
+        start = min(max(start, 0), geometry.shape_zyx[axis] - length)
+        result.append(slice(start, start + length))
+    return geometry.cropped((result[0], result[1], result[2]))
+
+
+def assembled(volume: Volume, parts: Sequence[LabelledBox]) -> Volume:
+    """The label map of the scan's own grid. Where boxes overlap, tumor wins over kidney and kidney over background."""
+    order = volume.geometry.lps_order()
+    labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
+    in_lps = order.apply(labels)
+    for part in parts:
+        in_lps[part.slices] = np.maximum(in_lps[part.slices], part.labels)
+    return Volume(labels, volume.geometry)
+
+
+def empty_box_warnings(parts: Sequence[SegmentedBox]) -> list[str]:
+    """A sentence for every box in which neither kidney nor tumor was found."""
+    sides = {"both": "the box across the midline", "left": "the left box", "right": "the right box"}
+    return [f"No kidney was found in {sides[part.part.box.side]}." for part in parts if not part.part.labels.any()]
+
+

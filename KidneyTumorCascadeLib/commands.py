@@ -1,0 +1,172 @@
+"""What the command line's commands do: arguments in, text out. Errors are raised; `cli.py` turns them into sentences and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from KidneyTumorCascadeLib.bundle import DEFAULT_NAME, list_bundles, load_bundle, verify_bundle
+from KidneyTumorCascadeLib.bundle_store import install_bundle, remove_bundle
+from KidneyTumorCascadeLib.cascade import Cascade
+from KidneyTumorCascadeLib.environment import environment_report
+from KidneyTumorCascadeLib.errors import BundleError
+from KidneyTumorCascadeLib.evaluation import evaluate_paths, scores_csv, scores_table
+from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
+from KidneyTumorCascadeLib.progress import Reporter, make_reporter
+from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_json, write_text_atomically
+from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, open_cascade, read_boxes, read_checked, segment_file
+from KidneyTumorCascadeLib.volume import require_writable, write_volume
+
+DEMO_SEED = 7
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """A line on standard error for each warning."""
+    for text in warnings:
+        sys.stderr.write(f"Warning: {text}\n")
+
+
+def reporter_of(arguments: argparse.Namespace) -> Reporter:
+    """Progress as the arguments and the terminal ask for."""
+    return make_reporter(sys.stderr, quiet=arguments.quiet, as_json=arguments.json)
+
+
+def request_of(arguments: argparse.Namespace, source: Path, output: Path, **more: Any) -> Request:
+    """The request that a command's common options describe."""
+    return Request(source, output, bundle=arguments.bundle, preset=arguments.preset, device=arguments.device, **more)
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    """segment INPUT OUTPUT."""
+    boxes = read_boxes(arguments.boxes) if arguments.boxes else None
+    request = request_of(
+        arguments,
+        arguments.input,
+        arguments.output,
+        merge=arguments.merge,
+        boxes=boxes,
+        preview=arguments.preview,
+        probabilities=arguments.probabilities,
+    )
+    manifest = run(arguments, request)
+    show_result(arguments, manifest)
+
+
+def run(arguments: argparse.Namespace, request: Request) -> dict[str, Any]:
+    """Segment one scan with progress on standard error; returns the manifest."""
+    with reporter_of(arguments) as progress:
+        return segment_file(request, open_cascade(request, progress))
+
+
+def show_result(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> None:
+    """The manifest as text or JSON on standard output, the warnings on standard error."""
+    warn(manifest["warnings"])
+    if arguments.json:
+        say(json.dumps(manifest, indent=2))
+    elif not arguments.quiet:
+        say(summary_text(manifest))
+
+
+def boxes(arguments: argparse.Namespace) -> None:
+    """boxes INPUT [OUTPUT.json]."""
+    if arguments.output:
+        require_place_for(arguments.output)
+    with reporter_of(arguments) as progress:
+        cascade: Cascade = open_cascade(request_of(arguments, arguments.input, Path()), progress)
+        scan, warnings = read_checked(arguments.input, cascade)
+        found = cascade.find_kidneys(scan)
+    warnings += [*cascade.engine.warnings, *found.warnings, *cascade.warnings]
+    content = boxes_to_json(found.boxes, warnings)
+    warn(warnings)
+    if arguments.output:
+        write_json(arguments.output, content)
+    if arguments.json or not arguments.output:
+        say(json.dumps(content, indent=2))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """evaluate PREDICTION REFERENCE."""
+    if arguments.csv:
+        require_place_for(arguments.csv)
+    rows = evaluate_paths(arguments.prediction, arguments.reference, arguments.kidney_only)
+    if arguments.csv:
+        write_text_atomically(arguments.csv, scores_csv(rows))
+    say(scores_table(rows))
+
+
+def phantom(arguments: argparse.Namespace) -> None:
+    """phantom CT LABELS."""
+    for path in (arguments.ct, arguments.labels):
+        require_writable(path)
+    settings = PhantomSettings(
+        seed=arguments.seed,
+        tumors=arguments.tumors,
+        phase=arguments.phase,
+        orientation=arguments.orientation,
+        oblique_degrees=arguments.oblique,
+    )
+    made = make_phantom(settings)
+    write_volume(made.volume, arguments.ct)
+    write_volume(made.labels, arguments.labels)
+
+
+def bundle(arguments: argparse.Namespace) -> None:
+    """bundle list|verify|install|remove."""
+    if arguments.action == "list":
+        say("\n".join(f"{found.name:<24}{described(found)}" for found in list_bundles()))
+    elif arguments.action == "verify":
+        say("\n".join(verify_bundle(load_bundle(arguments.name).folder)))
+    elif arguments.action == "install":
+        installed = install_bundle(arguments.zip)
+        say(f"Installed {installed.name} {installed.version} (licence of the weights: {installed.licence}).")
+    else:
+        say(f"Removed {remove_bundle(arguments.name)}.")
+
+
+def described(found: Any) -> str:
+    """A listed bundle in a few words."""
+    if found.bundle is None:
+        return f"unusable: {found.problem}"
+    return f"{found.bundle.version:<10}{found.bundle.licence:<20}{', '.join(found.bundle.presets)}"
+
+
+def check(_: argparse.Namespace) -> None:
+    """check."""
+    say(environment_report())
+    problems = [found for found in list_bundles() if found.bundle is None and found.name == DEFAULT_NAME]
+    if problems:
+        raise BundleError(problems[0].problem)
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """demo FOLDER: a phantom, its segmentation, and how far that is from the truth."""
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    ct, truth, labels = folder / "ct.nii.gz", folder / "truth.nii.gz", folder / "segmentation.nii.gz"
+    made = make_phantom(PhantomSettings(seed=DEMO_SEED, tumors=2))
+    write_volume(made.volume, ct)
+    write_volume(made.labels, truth)
+    show_result(arguments, run(arguments, request_of(arguments, ct, labels, preview=folder / "preview.png")))
+    if not (arguments.quiet or arguments.json):
+        say("\nAgainst the phantom's known truth:\n" + scores_table(evaluate_paths(labels, truth)))
+        say(f"\nWritten to {folder}: ct.nii.gz, truth.nii.gz, segmentation.nii.gz, segmentation.json, preview.png")
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "segment": segment,
+    "boxes": boxes,
+    "evaluate": evaluate,
+    "phantom": phantom,
+    "bundle": bundle,
+    "check": check,
+    "demo": demo,
+}
