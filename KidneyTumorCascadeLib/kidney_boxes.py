@@ -43,7 +43,7 @@ CORONAL_FILTER = (10, 25)
 AXIAL_FILTER = (25, 25)
 
 NOTHING_FOUND = "No kidney was found in this scan; the label map is empty."
-CROSSING = "One kidney mass reaches across the midline; one box holds both sides."
+CROSSING = "A kidney or tumor reaches across the midline; one box holds both sides."
 
 
 @dataclass(frozen=True)
