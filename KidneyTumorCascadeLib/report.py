@@ -42,10 +42,7 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
     Whatever interrupts this, the old file (if any) stays as it was and no temporary file stays behind. Raises SetupError when the disk is
     full, InputError when the folder is missing or cannot be written to.
     """
-    # A link keeps pointing where it points: its target is replaced.
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise InputError(f"{path} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    target = _target_of(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         _write_and_flush(temporary, data)
@@ -59,9 +56,7 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
 
 def require_place_for(path: str | Path) -> None:
     """Raise what `write_bytes_atomically` would raise for this path, before the work of a run is done in vain."""
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise InputError(f"{path} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    target = _target_of(path)
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise _writing_error(Path(path), PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
@@ -74,6 +69,14 @@ def write_text_atomically(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object atomically. Numbers that are not finite become null, as JSON has none. Same errors."""
     write_text_atomically(path, json.dumps(to_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _target_of(path: str | Path) -> Path:
+    """The file to replace: what a link points to, so that it goes on pointing there. Raises InputError for what is no file."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    return target
 
 
 def _write_and_flush(path: Path, data: bytes) -> None:

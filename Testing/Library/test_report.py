@@ -25,6 +25,7 @@ from KidneyTumorCascadeLib.report import (
     build_manifest,
     manifest_path,
     peak_memory_mb,
+    require_place_for,
     rows_to_csv,
     summary_text,
     write_bytes_atomically,
@@ -133,10 +134,12 @@ def test_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_missing_folder_and_folder_as_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; create it first"):
-        write_bytes_atomically(tmp_path / "nowhere" / "a.csv", b"x")
-    with pytest.raises(InputError, match="is a folder; give the name of a file"):
-        write_bytes_atomically(tmp_path, b"x")
+    for attempt in (lambda path: write_bytes_atomically(path, b"x"), require_place_for):
+        with pytest.raises(InputError, match="does not exist; create it first"):
+            attempt(tmp_path / "nowhere" / "a.csv")
+        with pytest.raises(InputError, match="is a folder; give the name of a file"):
+            attempt(tmp_path)
+    require_place_for(tmp_path / "new.csv")
     assert list(tmp_path.iterdir()) == []
 
 
