@@ -197,6 +197,9 @@ class Lesion:
         rough = 0.01 if self.kind == "cyst" else 0.04
         level = self.shape.level(canvas.coordinates(window)) + np.float32(rough * self.diameter) * self.bumps[0].sample(*grid)
         inside = (level < 0) & canvas.cavity[window] & ~canvas.firm[window]
+        # The fat around the kidney is pushed ahead: without it a tumor as bright as the liver would have no border there.
+        rim = (level < 2.5) & canvas.abdomen[window] & ~canvas.firm[window] & (canvas.labels[window] == 0)
+        canvas.fill(window, rim, FAT - 4, 6.0)
         self._fill(canvas, window, inside, level, self.bumps[1].sample(*grid))
         if self.kind == "cyst":
             canvas.label(window, inside & (canvas.labels[window] != 2), 1)
