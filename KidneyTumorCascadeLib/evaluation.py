@@ -129,7 +129,7 @@ def compare_label_maps(
     predicted, expected = prediction.voxels[part], reference.voxels[part]
     kidney = _compare_masks(predicted > 0, expected > 0, reference.geometry, kidney_tolerance_mm)
     if kidney_only:
-        tumor_ml = np.count_nonzero(predicted == TUMOR) * reference.geometry.voxel_ml
+        tumor_ml = int(np.count_nonzero(predicted == TUMOR)) * reference.geometry.voxel_ml
         return Scores(kidney, RegionScores(None, None, None, tumor_ml, None))
     return Scores(kidney, _compare_masks(predicted == TUMOR, expected == TUMOR, reference.geometry, tumor_tolerance_mm))
 

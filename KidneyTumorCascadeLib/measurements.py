@@ -134,8 +134,8 @@ def measure_side(part: LabelledBox, scan: Volume) -> SideMeasurement:
     on_scan, on_box = _touched_faces(labels > 0, part.slices, scan.geometry.shape_zyx)
     return SideMeasurement(
         side=part.box.side,
-        kidney_ml=np.count_nonzero(kidney) * geometry.voxel_ml,
-        tumor_ml=np.count_nonzero(labels == TUMOR) * geometry.voxel_ml,
+        kidney_ml=int(np.count_nonzero(kidney)) * geometry.voxel_ml,
+        tumor_ml=int(np.count_nonzero(labels == TUMOR)) * geometry.voxel_ml,
         mean_hu=mean_hu,
         sd_hu=sd_hu,
         tumors=measure_tumors(labels == TUMOR, hu, geometry),

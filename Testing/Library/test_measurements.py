@@ -55,7 +55,7 @@ def brute_force_diameter(mask: NDArray[np.bool_], spacing: Any) -> float:
 
 
 @given(MASKS, SPACINGS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_diameters_equal_the_largest_of_all_distances(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> None:
     assert longest_diameter(mask, spacing) == pytest.approx(brute_force_diameter(mask, spacing))
     for plane in mask:
@@ -76,6 +76,10 @@ def test_diameters_of_lines_and_planes() -> None:
     assert longest_diameter(line, (3.0, 1.0, 2.0)) == pytest.approx(8 * 14**0.5)
     oblique_plane = np.add.outer(np.add.outer(np.arange(6), np.arange(6)), np.zeros(6)) == 5
     assert longest_diameter(oblique_plane, (1.0, 1.0, 1.0)) == pytest.approx(75**0.5)
+    # A rod is no line: its longest diameter runs from corner to corner.
+    rod = np.ones((2, 60, 2), dtype=bool)
+    rod[0, 0], rod[1, -1] = False, False
+    assert longest_diameter(rod, (1.0, 1.0, 1.0)) == pytest.approx((59**2 + 2) ** 0.5)
     assert longest_diameter(np.ones((1, 1, 1), dtype=bool), (1.0, 1.0, 1.0)) == 0.0
     assert longest_diameter(np.zeros((2, 2, 2), dtype=bool), (1.0, 1.0, 1.0)) == 0.0
 
@@ -84,14 +88,14 @@ def test_diameters_of_lines_and_planes() -> None:
 
 
 def test_an_ellipsoid_has_its_known_volume_diameters_and_place() -> None:
-    scan = scan_of((60, 80, 90), (0.7, 0.7, 1.5))
-    mask = ball(scan, (30.1, 28.0, 45.0), (12.0, 9.0, 30.001))
+    scan = scan_of((60, 80, 90), (0.7, 0.9, 1.5))
+    mask = ball(scan, (30.1, 36.0, 45.0), (12.0, 9.0, 30.001))
     scan.voxels[mask] = 60
     (tumor,) = measure_tumors(mask, scan.voxels, scan.geometry)
     assert tumor.volume_ml == pytest.approx(4 / 3 * np.pi * 12 * 9 * 30 / 1000, rel=0.01)
     assert tumor.longest_diameter_mm == pytest.approx(60.0)
     assert tumor.longest_axial_diameter_mm == pytest.approx(24.0, abs=0.7)
-    assert tumor.center_lps_mm == pytest.approx((0.1, 48.0, 445.0))
+    assert tumor.center_lps_mm == pytest.approx((0.1, 56.0, 445.0))
     assert (tumor.mean_hu, tumor.sd_hu, tumor.touches_border) == (60.0, 0.0, False)
 
 
@@ -197,6 +201,16 @@ def test_a_kidney_cut_by_its_box_is_said_to_go_on(axis: int, end: int) -> None:
     assert side.warnings == ["The right kidney reaches the border of its box; enlarge the box and segment it again."]
 
 
+@pytest.mark.parametrize(("slices", "face"), [(slice(4, 12), "superior"), (slice(0, 8), "inferior")])
+def test_a_box_at_one_end_of_the_scan_tells_its_two_ends_apart(slices: slice, face: str) -> None:
+    scan = scan_of((12, 12, 12))
+    labels = np.zeros((8, 10, 10), dtype=np.uint8)
+    labels[:, 4:6, 4:6] = 1
+    side = measure_side(part_of(scan, (slices, slice(1, 11), slice(1, 11)), labels), scan)
+    assert (side.touches_scan_border, side.touches_box) == ((face,), True)
+    assert len(side.warnings) == 2
+
+
 def test_a_mass_across_the_midline_cut_at_both_ends() -> None:
     scan = scan_of((6, 8, 8))
     labels = np.zeros((6, 8, 8), dtype=np.uint8)
@@ -244,6 +258,7 @@ def test_rows_and_manifest_hold_the_largest_diameters_of_all_tumors() -> None:
         "sd_hu": 0.0,
         "warnings": "The left kidney touches the inferior border of the scan; its volume is incomplete.",
     }
+    assert [type(row[key]) for key in ("kidney_ml", "longest_mm", "mean_hu")] == [float] * 3
     manifest = json.loads(json.dumps(side.to_dict()))
     assert {key: manifest[key] for key in row if key != "warnings"} == {key: value for key, value in row.items() if key != "warnings"}
     assert [tumor["volume_ml"] for tumor in manifest["tumor_list"]] == [0.016, 0.008]
