@@ -13,6 +13,8 @@ ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # What a label map is called in a folder of its own, KiTS's name first.
 LABEL_MAPS = ("segmentation", "labels", "label", "kidney")
 KITS_NAME = re.compile(r"(?:case|prediction)_(\d{5})(?:_segmentation)?")
+# What `segment` writes beside a label map when asked for probabilities; it is no prediction.
+PROBABILITY = re.compile(r"_probability\.[^_]*$")
 SHOWN = 5
 
 
@@ -70,7 +72,7 @@ def case_name(path: Path) -> str:
 
 
 def _label_map_of(path: Path) -> Path | None:
-    if path.name.startswith("."):
+    if path.name.startswith(".") or PROBABILITY.search(path.name):
         return None
     if path.is_dir():
         candidates = (path / f"{name}{ending}" for name in LABEL_MAPS for ending in ENDINGS)

@@ -180,6 +180,7 @@ def test_kits_names_pair_up(tmp_path: Path) -> None:
     touch(tmp_path / "kits" / "case_00003" / "segmentation.nii.gz")
     touch(tmp_path / "kits" / "kits.json")
     touch(tmp_path / "out" / ".hidden.nii.gz")
+    touch(tmp_path / "out" / "prediction_00210_left_kidney_probability.nii.gz")
     touch(tmp_path / "out" / "prediction_00210.json")
     pairs = pairs_of(tmp_path / "out", tmp_path / "kits")
     assert [name for name, _, _ in pairs] == ["case_00001", "case_00007", "case_00210"]
