@@ -241,6 +241,13 @@ def test_a_nifti_compressed_in_several_members_is_read(tmp_path: Path) -> None:
     assert "incomplete" in refusal(tmp_path / "members.nii.gz")
 
 
+def test_large_members_that_compress_well_are_counted_whole(tmp_path: Path) -> None:
+    write_volume(Volume(np.zeros((130, 130, 130), np.uint8), Geometry((130, 130, 130), (1, 1, 1))), tmp_path / "plain.nii")
+    content = (tmp_path / "plain.nii").read_bytes()
+    (tmp_path / "members.nii.gz").write_bytes(gzip.compress(content[:-5]) + gzip.compress(content[-5:]))
+    assert read_volume(tmp_path / "members.nii.gz").geometry.size == (130, 130, 130)
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".txt", ""])
 def test_what_is_no_image_is_refused(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"letter{ending}"
