@@ -107,7 +107,7 @@ def split_name(entry: zipfile.ZipInfo, zip_path: Path) -> tuple[str, str]:
     name = entry.orig_filename
     parts = name.rstrip("/").split("/")
     harmless = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9 ._-]{0,120}", part) for part in parts)
-    if not harmless or name != entry.filename or len(parts) > (1 if entry.is_dir() else 2):
+    if not harmless or len(parts) > (1 if entry.is_dir() else 2):
         raise BundleError(f"{zip_path} holds the path {quote(name)}, which a model bundle cannot have; do not trust this file.")
     return (parts[0], "") if entry.is_dir() else ("/".join(parts[:-1]), parts[-1])
 

@@ -55,6 +55,7 @@ LAYERS = (
     "worker",
     "arguments",
     "demo",
+    "commands",
     "cli",
     "__main__",
 )
