@@ -346,14 +346,15 @@ def test_single_kidney_has_a_side_and_a_warning(centre: tuple[float, float, floa
     assert found.warnings == [f"No kidney was found on the {missing} side."]
 
 
-@pytest.mark.parametrize("degrees", [0, 25])
+@pytest.mark.parametrize("degrees", [0, 40])
 def test_side_of_a_single_kidney_follows_the_given_midline(degrees: float) -> None:
     grid = Geometry(GRID.size, GRID.spacing, GRID.origin, tilted(degrees))
     probability = empty()
-    ellipsoid(probability, grid, (180.0, 140.0, 160.0), (40.0, 40.0, 40.0))
-    centre = grid.to_patient((np.array(grid.size) - 1) / 2)[0]
-    assert sides(adaptive_boxes(probability, grid, midline_x_mm=centre + 10)) == ["right"]
-    assert sides(adaptive_boxes(probability, grid, midline_x_mm=centre - 10)) == ["left"]
+    ellipsoid(probability, grid, (228.0, 140.0, 160.0), (40.0, 40.0, 40.0))
+    # LPS x of the point on the grid's middle line, beside the kidney: 48 mm from the centre along the grid's own axis.
+    beside = grid.to_patient((np.array(grid.size) - 1) / 2)[0] + 48.0 * math.cos(math.radians(degrees))
+    assert sides(adaptive_boxes(probability, grid, midline_x_mm=beside + 4)) == ["right"]
+    assert sides(adaptive_boxes(probability, grid, midline_x_mm=beside - 4)) == ["left"]
 
 
 def test_patient_far_from_the_middle_of_the_image() -> None:
@@ -423,6 +424,26 @@ def test_small_parts_near_a_kidney_belong_to_it_and_far_ones_do_not() -> None:
     assert farther.dropped["small"] == 1
 
 
+@pytest.mark.parametrize(("axis", "step"), [(0, 8.0), (1, 4.0), (2, 3.0)])
+def test_gaps_are_measured_in_mm_along_every_axis(axis: int, step: float) -> None:
+    grid = Geometry((60, 60, 40), (3.0, 4.0, 8.0))
+    probability = empty(grid)
+    probability[15:25, 25:35, 20:40] = 0.9
+    rules = BoxRules(join_mm=25.0, margin_mm=(0.0, 0.0, 0.0))
+    for gap, joined in ((math.floor(25 / step), True), (math.floor(25 / step) + 1, False)):
+        with_speck, place = probability.copy(), [20, 30, 30]
+        place[axis] = (25, 35, 40)[axis] - 1 + gap
+        with_speck[tuple(place)] = 0.9
+        found = adaptive_boxes(with_speck, grid, rules)
+        assert inside_boxes(found, grid)[tuple(place)] == joined
+        assert found.dropped["small"] == 1 - joined
+        # Two halves of a kidney are joined in the same way.
+        halves, cut = probability.copy(), [slice(None)] * 3
+        cut[axis] = slice(18, 18 + 1) if axis == 0 else slice(30 - gap // 2, 30 - gap // 2 + 1)
+        halves[tuple(cut)] = 0.0
+        assert len(adaptive_boxes(halves, grid, rules).boxes) == 1
+
+
 def test_chain_of_specks_does_not_tie_kidneys_together() -> None:
     probability = two_kidneys()
     probability[40, 40, 20:70:3] = 0.9
@@ -467,6 +488,9 @@ def test_kidneys_one_above_the_other_are_split_across() -> None:
     ellipsoid(probability, GRID, (230.0, 140.0, 90.0), (150.0, 60.0, 80.0))
     found = adaptive_boxes(probability, GRID, BoxRules(margin_mm=(40.0, 40.0, 40.0)))
     assert sides(found) == ["right", "left"]
+    right, left = found.boxes
+    assert right.center[0] < left.center[0]
+    assert right.center[2] > left.center[2]
     count = inside_boxes(found, GRID)
     assert count.max() == 1
     assert count[probability > 0.5].min() == 1

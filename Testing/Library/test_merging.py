@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.bundle_format import MERGES
+from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.merging import ComponentRules, Removal, apply_rules, compare, merge, overlay
 
 Labels = NDArray[np.uint8]
@@ -231,6 +231,15 @@ def test_enclosed_holes_take_the_label_of_their_rim() -> None:
     assert result[4, 4, 4] == result[4, 4, 5] == 1
     assert result[12, 12, 12] == 2
     assert np.count_nonzero(result) == 216 + 343
+
+
+def test_a_hole_that_only_a_corner_opens_is_closed() -> None:
+    labels = blank()
+    labels[2:8, 2:8, 2:8] = 1
+    labels[2, 2, 2] = labels[3, 3, 3] = 0
+    result, _ = apply_rules(labels, GRID, rules(fill_holes_ml=0.02))
+    assert result[3, 3, 3] == 1
+    assert result[2, 2, 2] == 0
 
 
 def test_open_and_large_holes_stay() -> None:
