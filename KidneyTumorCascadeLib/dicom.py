@@ -16,7 +16,9 @@ from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
 from KidneyTumorCascadeLib.image_file import quiet_stderr
 
 GDCM = "GDCMImageIO"
+# UIDs of DICOM PS3.6: CT images, and what all kinds of stored objects and a DICOMDIR begin with.
 CT_IMAGE_CLASSES = (b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.2.1")
+ANY_CLASSES = (b"1.2.840.10008.5.1.4.1.1.", b"1.2.840.10008.1.3.10")
 # Some scanners round positions to 0.1 mm, which moves a step by as much; a missing slice doubles it.
 STEP_TOLERANCE, STEP_TOLERANCE_MM = 0.1, 0.15
 SAME_POSITION_MM = 0.01
@@ -67,6 +69,7 @@ def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
     name = f'The DICOM series "{series[0].description}" in {folder}'
     ordered, step = _sorted_by_position(series, name)
     image = _read_slices(ordered, name)
+    # Said here because ITK's own rules for a series have changed between its versions.
     image.SetSpacing((*image.GetSpacing()[:2], step))
     image.SetOrigin(ordered[0].position)
     image.SetDirection(_axes(ordered[0]).ravel().tolist())
@@ -112,7 +115,7 @@ def _read_header(path: Path) -> SliceFile | None:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        if _claims_to_be_ct(path):
+        if _may_be_slice(path):
             raise InputError(f"The DICOM file {path} is damaged or incomplete; copy or export the series again.") from error
         return None
     if "LOCALIZER" in _text(reader, "0008|0008").upper():
@@ -134,11 +137,11 @@ def _read_header(path: Path) -> SliceFile | None:
     )
 
 
-def _claims_to_be_ct(path: Path) -> bool:
-    """Whether the file's first bytes name a CT image; the rest may be damaged."""
+def _may_be_slice(path: Path) -> bool:
+    """Whether the first bytes of a damaged file name a CT image, or end before they name anything."""
     with path.open("rb") as file:
         start = file.read(1024)
-    return any(name in start for name in CT_IMAGE_CLASSES)
+    return any(name in start for name in CT_IMAGE_CLASSES) or not any(name in start for name in ANY_CLASSES)
 
 
 def _text(reader: sitk.ImageFileReader, tag: str) -> str:

@@ -278,14 +278,16 @@ def test_a_file_of_several_frames_is_refused(tmp_path: Path) -> None:
     assert "one file of 4 frames" in refusal(write_series(tmp_path / "ct", frames, count=1))
 
 
-@pytest.mark.parametrize("kept", [140, 400, 0.5, 0.97])
-def test_a_damaged_slice_is_named(kept: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = write_series(tmp_path / "ct") / "1.2.3.1-004.dcm"
+@pytest.mark.parametrize("number", [4, 1])
+@pytest.mark.parametrize("kept", [140, 200, 400, 0.5, 0.97])
+def test_a_damaged_slice_is_named(kept: float, number: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Also the last slice along the patient, whose loss would leave no gap."""
+    path = write_series(tmp_path / "ct") / f"1.2.3.1-{number:03d}.dcm"
     content = path.read_bytes()
     path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
     capfd.readouterr()
     message = refusal(tmp_path / "ct")
-    assert "1.2.3.1-004.dcm" in message or "lie 5 mm" in message
+    assert f"{path} is damaged or incomplete" in message
     assert capfd.readouterr() == ("", ""), "only the sentence reaches the user"
 
 

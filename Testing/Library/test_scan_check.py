@@ -75,6 +75,19 @@ def test_padding_of_scanners_and_metal_pass() -> None:
     assert check_scan(scan(voxels), "ct.nii.gz") == []
 
 
+def test_a_small_patient_in_much_padding_passes() -> None:
+    voxels = np.full((80, 160, 160), -2000, np.int16)
+    voxels[:, 65:95, 65:95] = body()[:, 30:60, 35:65]
+    voxels[:, 65:70, 65:95] = -100
+    assert check_scan(scan(voxels), "ct.nii.gz") == []
+
+
+def test_dense_bone_in_fat_and_air_passes() -> None:
+    voxels = body()
+    voxels[:, 40:65, 20:80] = 1100
+    assert check_scan(scan(voxels), "ct.nii.gz") == []
+
+
 def test_any_view_of_a_scan_is_judged_alike() -> None:
     flipped = scan(body()[::-1, :, ::-1])
     assert check_scan(flipped, "ct.nii.gz") == []
