@@ -248,5 +248,3 @@ def empty_box_warnings(parts: Sequence[SegmentedBox]) -> list[str]:
     """A sentence for every box in which neither kidney nor tumor was found."""
     sides = {"both": "the box across the midline", "left": "the left box", "right": "the right box"}
     return [f"No kidney was found in {sides[part.part.box.side]}." for part in parts if not part.part.labels.any()]
-
-

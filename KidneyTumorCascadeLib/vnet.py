@@ -99,9 +99,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, count: int, kernel: int, norm: str) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * count
-        self.convolutions = nn.ModuleList(
-            nn.Conv3d(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv3d(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(normalization_layer(norm, channels) for _ in range(count))
         self.activations = nn.ModuleList(nn.PReLU(channels) for _ in range(count))
 
@@ -149,8 +147,7 @@ class VNet(nn.Module):
         width, kernel, norm = shape.base_channels, shape.kernel, shape.norm
         widths = [width * 2**level for level in range(shape.levels + 1)]
         self.encoders = nn.ModuleList(
-            ResidualBlock(channels, channels, count, kernel, norm)
-            for channels, count in zip(widths, shape.encoder_convolutions, strict=False)
+            ResidualBlock(channels, channels, count, kernel, norm) for channels, count in zip(widths, shape.encoder_convolutions, strict=False)
         )
         self.downs = nn.ModuleList(Resample(a, b, norm, up=False) for a, b in pairwise(widths))
         self.bottom = ResidualBlock(widths[-1], widths[-1], shape.bottom_convolutions, kernel, norm)
