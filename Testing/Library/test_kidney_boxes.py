@@ -437,11 +437,32 @@ def test_gaps_are_measured_in_mm_along_every_axis(axis: int, step: float) -> Non
         found = adaptive_boxes(with_speck, grid, rules)
         assert inside_boxes(found, grid)[tuple(place)] == joined
         assert found.dropped["small"] == 1 - joined
-        # Two halves of a kidney are joined in the same way.
-        halves, cut = probability.copy(), [slice(None)] * 3
-        cut[axis] = slice(18, 18 + 1) if axis == 0 else slice(30 - gap // 2, 30 - gap // 2 + 1)
-        halves[tuple(cut)] = 0.0
-        assert len(adaptive_boxes(halves, grid, rules).boxes) == 1
+
+
+@pytest.mark.parametrize(("axis", "near", "far"), [(0, 2, 4), (1, 5, 8), (2, 7, 10)])
+def test_halves_of_a_kidney_are_joined_in_mm_along_every_axis(axis: int, near: int, far: int) -> None:
+    """So many empty layers of 8, 4 or 3 mm."""
+    grid = Geometry((60, 60, 40), (3.0, 4.0, 8.0))
+    for layers, joined in ((near, True), (far, False)):
+        probability = empty(grid)
+        probability[10:30, 20:40, 20:50] = 0.9
+        gap = [slice(None)] * 3
+        gap[axis] = slice((20, 30, 30)[axis], (20, 30, 30)[axis] + layers)
+        probability[tuple(gap)] = 0.0
+        found = adaptive_boxes(probability, grid, BoxRules(join_mm=25.0))
+        assert found.dropped["elsewhere"] == 1 - joined
+
+
+@pytest.mark.parametrize(("axis", "reach"), [(0, 2), (1, 5), (2, 6)])
+def test_growing_is_measured_in_mm_along_every_axis(axis: int, reach: int) -> None:
+    grid = Geometry((60, 60, 40), (3.0, 4.0, 8.0))
+    probability = empty(grid)
+    line: list[Any] = [20, 30, 30]
+    line[axis] = slice(5, 35)
+    probability[tuple(line)] = 0.3
+    probability[15:25, 25:35, 20:40] = 0.9
+    (box,) = adaptive_boxes(probability, grid, BoxRules(margin_mm=(0.0, 0.0, 0.0), grow_mm=20.0)).boxes
+    assert box.slices(grid)[axis].start == max(5, (15, 25, 20)[axis] - reach)
 
 
 def test_chain_of_specks_does_not_tie_kidneys_together() -> None:
