@@ -107,16 +107,26 @@ def _geometry_of(image: sitk.Image, path: Path) -> Geometry:
         raise InputError(f"{path}: {error}") from error
 
 
-def _plain_voxels(image: sitk.Image) -> NDArray[Any]:
-    """The voxels, copied once, in the smallest type that holds them and that torch computes with: 8, 16 or 32 bits, or float32.
+class _ImageBuffer:
+    """An image's voxels for numpy; an array made of it keeps this object, and so the image whose memory it shares."""
 
-    Whole numbers are narrowed by their values: DICOM with unsigned pixels arrives as 32 bits although a CT needs 16.
+    def __init__(self, image: sitk.Image) -> None:
+        self.image = image
+        interface = dict(sitk.GetArrayViewFromImage(image).__array_interface__)
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _plain_voxels(image: sitk.Image) -> NDArray[Any]:
+    """The voxels in the smallest type that holds them and that torch computes with: 8, 16 or 32 bits, or float32.
+
+    Whole numbers are narrowed by their values: DICOM with unsigned pixels arrives as 32 bits although a CT needs 16. What needs no change
+    is not copied: a second copy of the scan would be the largest thing in memory.
     """
-    view = sitk.GetArrayViewFromImage(image)
+    view = np.asarray(_ImageBuffer(image))
     if view.dtype.kind == "f":
-        return np.array(view, dtype=np.float32)
+        return view.astype(np.float32, copy=False)
     if view.dtype.itemsize == 1 or view.dtype == np.int16:
-        return np.array(view)
+        return view
     lowest, highest = view.min(), view.max()
     narrow = (kind for kind in (np.int16, np.int32) if lowest >= np.iinfo(kind).min and highest <= np.iinfo(kind).max)
     return np.array(view, dtype=next(narrow, np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import os
@@ -468,3 +469,16 @@ def test_labels_are_compressed(tmp_path: Path) -> None:
 def test_voxels_must_fit_their_grid() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         Volume(np.zeros((12, 10, 9)), scan().geometry)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+def test_voxels_outlive_the_image_that_they_were_read_into(tmp_path: Path, dtype: type) -> None:
+    voxels = np.random.default_rng(0).integers(0, 200, (30, 40, 50)).astype(dtype)
+    path = tmp_path / "scan.nrrd"
+    write_volume(Volume(voxels, Geometry((50, 40, 30), (1.0, 1.0, 1.0))), path)
+    read = read_volume(path).voxels
+    gc.collect()
+    others = [np.full((30, 40, 50), 7, dtype=dtype) for _ in range(50)]
+    assert np.array_equal(read, voxels)
+    assert read.flags.writeable
+    assert len(others) == 50
