@@ -207,12 +207,13 @@ class Box:
     def slices(self, geometry: Geometry) -> Slices:
         """The voxels (z, y, x) of the grid whose centres lie in the box, at least one along each axis.
 
-        A box turned against the grid is enclosed: no part of it is lost. Raises InputError when the box misses the grid.
+        A centre on a face belongs to the box that begins there, so that boxes which share a face share no voxel. A box turned against the
+        grid is enclosed: no part of it is lost. Raises InputError when the box misses the grid.
         """
         index = geometry.to_index(self.corners())
         # Half a thousandth of a voxel keeps faces that fall on voxel centres from flickering with rounding.
         low = np.ceil(index.min(axis=0) - 5e-4).astype(int)
-        high = np.floor(index.max(axis=0) + 5e-4).astype(int) + 1
+        high = np.ceil(index.max(axis=0) - 5e-4).astype(int)
         thin = high <= low
         middle = np.rint(index.mean(axis=0)).astype(int)
         low, high = np.where(thin, middle, low), np.where(thin, middle + 1, high)

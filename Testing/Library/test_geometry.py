@@ -187,7 +187,8 @@ def test_a_box_on_the_grid_s_axes_holds_the_voxels_whose_centres_lie_in_it(
     box = Box(as_vector(center), size, "left", direction=geometry.direction)
     offset = (places(geometry) - center) @ geometry.axes
     distance = np.abs(offset) - np.divide(size, 2)
-    inside, surely_inside = (distance <= 1e-3 * np.array(geometry.spacing)).all(axis=-1), (distance <= 0).all(axis=-1)
+    slack = 1e-3 * np.array(geometry.spacing)
+    inside, surely_inside = (distance <= slack).all(axis=-1), (distance <= -slack).all(axis=-1)
     try:
         slices = box.slices(geometry)
     except InputError:
@@ -209,7 +210,7 @@ def test_a_turned_box_is_enclosed(geometry: Geometry, rotation: NDArray[np.float
     box = Box(as_vector(center), size, "right", direction=as_matrix(rotation))
     held = np.zeros(geometry.shape_zyx, bool)
     held[box.slices(geometry)] = True
-    inside = (np.abs((places(geometry) - center) @ rotation) <= np.divide(size, 2)).all(axis=-1)
+    inside = (np.abs((places(geometry) - center) @ rotation) <= np.divide(size, 2) - 1e-3 * max(geometry.spacing)).all(axis=-1)
     assert held[inside].all()
 
 
@@ -240,6 +241,12 @@ def test_a_box_outside_the_scan_is_refused(center: tuple[float, float, float], s
 def test_a_box_thinner_than_a_voxel_holds_the_nearest() -> None:
     geometry = Geometry((10, 10, 10), (1, 1, 1))
     assert Box((3.4, 5.0, 7.6), (0.1, 3.0, 0.1), "left").slices(geometry) == (slice(8, 9), slice(4, 7), slice(3, 4))
+
+
+def test_boxes_that_share_a_face_share_no_voxel() -> None:
+    geometry = Geometry((10, 4, 4), (1, 1, 1))
+    right, left = Box((2.0, 1.5, 1.5), (6.0, 4.0, 4.0), "right"), Box((8.0, 1.5, 1.5), (6.0, 4.0, 4.0), "left")
+    assert (right.slices(geometry)[2], left.slices(geometry)[2]) == (slice(0, 5), slice(5, 10))
 
 
 def test_a_box_goes_through_json() -> None:
