@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from KidneyTumorCascadeLib import __version__
-from KidneyTumorCascadeLib.bundle_format import MERGES
-from KidneyTumorCascadeLib.device import DEVICES
-from KidneyTumorCascadeLib.phantom_anatomy import PHASES
 
 PROGRAM = "kidney-tumor-cascade"
+# Written out here so that help and mistakes in the words need not wait for PyTorch, or find it missing; a test compares them.
+DEVICES = ("auto", "cuda", "mps", "cpu")
+MERGES = ("overlay", "compare")
+PHASES = ("arterial", "portal", "none")
 EPILOG = "Exit codes: 0 done, 2 unusable input or arguments, 3 unusable environment or bundle, 130 cancelled. Not for clinical use."
 
 
@@ -26,9 +27,16 @@ def make_parser() -> argparse.ArgumentParser:
     add_bundle(commands)
     commands.add_parser("check", help="what is installed, which device works, free memory and disk; text to copy")
     demo = commands.add_parser("demo", help="make a phantom CT, segment it, and compare the result with the known truth")
-    demo.add_argument("folder", type=Path, metavar="FOLDER")
+    demo.add_argument("folder", type=path, metavar="FOLDER")
     add_cascade_options(demo)
     return parser
+
+
+def path(text: str) -> Path:
+    """A path; an empty one, as of an unset variable in a script, would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def add_cascade_options(parser: argparse.ArgumentParser) -> None:
@@ -38,43 +46,43 @@ def add_cascade_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=DEVICES)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="no progress and no summary; warnings and errors still appear")
-    output.add_argument("--json", action="store_true", help="the result as JSON on standard output, progress as JSON lines on standard error")
+    output.add_argument("--json", action="store_true", help="the result as JSON on standard output, all else as JSON lines on standard error")
 
 
 def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """segment INPUT OUTPUT ..."""
     parser = commands.add_parser("segment", help="segment kidney (1) and kidney tumor (2) in a CT", epilog=EPILOG)
-    parser.add_argument("input", type=Path, metavar="INPUT", help="image file or DICOM folder")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="label map, such as labels.nii.gz; a manifest is written beside it")
+    parser.add_argument("input", type=path, metavar="INPUT", help="image file or DICOM folder")
+    parser.add_argument("output", type=path, metavar="OUTPUT", help="label map, such as labels.nii.gz; a manifest is written beside it")
     add_cascade_options(parser)
-    parser.add_argument("--boxes", type=Path, metavar="JSON", help="segment these boxes instead of finding the kidneys")
+    parser.add_argument("--boxes", type=path, metavar="JSON", help="segment these boxes instead of finding the kidneys")
     parser.add_argument("--merge", choices=MERGES, help="how kidney and tumor become one label map; the preset's way by default")
     parser.add_argument("--probabilities", action="store_true", help="also write the probability maps of each box")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw a picture of the result")
+    parser.add_argument("--preview", type=path, metavar="PNG", help="also draw a picture of the result")
 
 
 def add_boxes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """boxes INPUT [OUTPUT.json]"""
     parser = commands.add_parser("boxes", help="find the boxes around the kidneys only (mm, LPS)", epilog=EPILOG)
-    parser.add_argument("input", type=Path, metavar="INPUT", help="image file or DICOM folder")
-    parser.add_argument("output", type=Path, nargs="?", metavar="OUTPUT.json", help="standard output by default")
+    parser.add_argument("input", type=path, metavar="INPUT", help="image file or DICOM folder")
+    parser.add_argument("output", type=path, nargs="?", metavar="OUTPUT.json", help="standard output by default")
     add_cascade_options(parser)
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """evaluate PREDICTION REFERENCE"""
     parser = commands.add_parser("evaluate", help="score label maps as KiTS19 does, with surface distances and volumes", epilog=EPILOG)
-    parser.add_argument("prediction", type=Path, metavar="PREDICTION", help="a label map or a folder of them")
-    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="a label map or a folder of them (KiTS layout, or the same names)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the scores as CSV")
+    parser.add_argument("prediction", type=path, metavar="PREDICTION", help="a label map or a folder of them")
+    parser.add_argument("reference", type=path, metavar="REFERENCE", help="a label map or a folder of them (KiTS layout, or the same names)")
+    parser.add_argument("--csv", type=path, metavar="FILE", help="also write the scores as CSV")
     parser.add_argument("--kidney-only", action="store_true", help="the reference has kidneys only, whatever its labels")
 
 
 def add_phantom(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """phantom CT LABELS"""
     parser = commands.add_parser("phantom", help="make an abdominal phantom CT with known kidneys and tumors", epilog=EPILOG)
-    parser.add_argument("ct", type=Path, metavar="CT")
-    parser.add_argument("labels", type=Path, metavar="LABELS")
+    parser.add_argument("ct", type=path, metavar="CT")
+    parser.add_argument("labels", type=path, metavar="LABELS")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another patient")
     parser.add_argument("--tumors", type=int, default=1, metavar="N")
     parser.add_argument("--phase", choices=PHASES, default="arterial", help="of the contrast agent")
@@ -90,6 +98,6 @@ def add_bundle(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verify = actions.add_parser("verify", help="check every file of a bundle")
     verify.add_argument("name", nargs="?", metavar="NAME|FOLDER", help="the default bundle when left out")
     install = actions.add_parser("install", help="install a bundle from a zip file")
-    install.add_argument("zip", type=Path, metavar="ZIP")
+    install.add_argument("zip", type=path, metavar="ZIP")
     remove = actions.add_parser("remove", help="remove an installed bundle")
     remove.add_argument("name", metavar="NAME")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import io
+import json
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from KidneyTumorCascadeLib.arguments import PROGRAM, make_parser
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError, SetupError
@@ -15,36 +21,88 @@ DEBUG_VARIABLE = "KIDNEY_TUMOR_CASCADE_DEBUG"
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 input or arguments, 3 environment or bundle, 130 cancelled."""
-    arguments = make_parser().parse_args(words)
+    write_every_character()
     try:
+        arguments = make_parser().parse_args(words)
+    except SystemExit as end:
+        # The parser has said what there is to say: help, version, or what is wrong with the words.
+        return int(end.code or 0)
+    with terminating_as_cancelling(), warnings.catch_warnings():
+        if not os.environ.get(DEBUG_VARIABLE):
+            # What libraries warn their programmers of is no news for users; what users should know is in the result's own warnings.
+            warnings.simplefilter("ignore")
+        error = run(arguments)
+    return fail(error, getattr(arguments, "json", False)) if error else 0
+
+
+def run(arguments: argparse.Namespace) -> CascadeError | None:
+    """Run a command; returns what went wrong, in words for the user."""
+    try:
+        # Only here, as it brings PyTorch along.
         from KidneyTumorCascadeLib.commands import COMMANDS
 
         COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except CascadeError as error:
-        return fail(error)
+        return error
     except KeyboardInterrupt:
-        return fail(Cancelled())
+        return Cancelled()
     except MemoryError:
-        return fail(SetupError("There is not enough memory for this; close other programs and try again."))
+        return SetupError("There is not enough memory for this; close other programs and try again.")
     except ImportError as error:
-        return fail(SetupError(f"A part of the program is missing ({error}); install the package again with its dependencies."))
+        return SetupError(f"A part of the program is missing ({error}); install the package again with its dependencies.")
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing more can be said, and nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+    except OSError as error:
+        discard_output()
+        show_traceback()
+        return SetupError(f"The system refused what is needed for this ({error}); check the disk, its free space and the permissions.")
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-        kind = type(error).__name__
+        show_traceback()
         hint = f"please report it, with what {PROGRAM} says when {DEBUG_VARIABLE}=1 is set"
-        return fail(SetupError(f"Something went wrong that should not have ({kind}: {error}); {hint}."))
-    return 0
+        return SetupError(f"Something went wrong that should not have ({type(error).__name__}: {error}); {hint}.")
+    return None
 
 
-def fail(error: CascadeError) -> int:
+def fail(error: CascadeError, as_json: bool) -> int:
     """The error as one line on standard error; returns its exit code."""
-    sys.stderr.write(" ".join(str(error).split()) + "\n")
+    text = " ".join(str(error).split())
+    sys.stderr.write((json.dumps({"error": text, "exit_code": error.exit_code}) if as_json else text) + "\n")
     return error.exit_code
+
+
+def show_traceback() -> None:
+    """Where the error being handled came from, for those who asked for it."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exc()
+
+
+@contextmanager
+def terminating_as_cancelling() -> Iterator[None]:
+    """SIGTERM, by which schedulers and containers end a program, cancels a run as Ctrl-C does."""
+    try:
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        yield  # Not the main thread, which alone may say what signals do.
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
+def write_every_character() -> None:
+    """A file's name that standard output cannot encode is written with escapes: it must not cost a result."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Let what is still to be written to standard output go nowhere, so that the interpreter does not fail on it at its end."""
+    with suppress(OSError, ValueError):
+        stdout = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
 
 
 if __name__ == "__main__":

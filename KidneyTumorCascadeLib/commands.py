@@ -12,16 +12,19 @@ from typing import Any
 from KidneyTumorCascadeLib.bundle import DEFAULT_NAME, list_bundles, load_bundle, verify_bundle
 from KidneyTumorCascadeLib.bundle_store import install_bundle, remove_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
+from KidneyTumorCascadeLib.case_files import missing_predictions
 from KidneyTumorCascadeLib.environment import environment_report
-from KidneyTumorCascadeLib.errors import BundleError
+from KidneyTumorCascadeLib.errors import BundleError, InputError
 from KidneyTumorCascadeLib.evaluation import evaluate_paths, scores_csv, scores_table
+from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from KidneyTumorCascadeLib.progress import Reporter, make_reporter
 from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_json, write_text_atomically
-from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, open_cascade, read_boxes, read_checked, segment_file
+from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, check_request, open_cascade, read_boxes, read_checked, segment_file
 from KidneyTumorCascadeLib.volume import require_writable, write_volume
 
-DEMO_SEED = 7
+DEMO = PhantomSettings(seed=7, tumors=2)
+DEMO_CT, DEMO_TRUTH = "ct.nii.gz", "truth.nii.gz"
 
 
 def say(text: str) -> None:
@@ -29,10 +32,10 @@ def say(text: str) -> None:
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-def warn(warnings: Sequence[str]) -> None:
-    """A line on standard error for each warning."""
+def warn(arguments: argparse.Namespace, warnings: Sequence[str]) -> None:
+    """A line on standard error for each warning; one of JSON where programs read it."""
     for text in warnings:
-        sys.stderr.write(f"Warning: {text}\n")
+        sys.stderr.write((json.dumps({"warning": text}) if getattr(arguments, "json", False) else f"Warning: {text}") + "\n")
 
 
 def reporter_of(arguments: argparse.Namespace) -> Reporter:
@@ -54,6 +57,7 @@ def segment(arguments: argparse.Namespace) -> None:
         arguments.output,
         merge=arguments.merge,
         boxes=boxes,
+        boxes_file=arguments.boxes,
         preview=arguments.preview,
         probabilities=arguments.probabilities,
     )
@@ -63,22 +67,24 @@ def segment(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace, request: Request) -> dict[str, Any]:
     """Segment one scan with progress on standard error; returns the manifest."""
+    check_request(request)
     with reporter_of(arguments) as progress:
         return segment_file(request, open_cascade(request, progress))
 
 
 def show_result(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> None:
     """The manifest as text or JSON on standard output, the warnings on standard error."""
-    warn(manifest["warnings"])
+    warn(arguments, manifest["warnings"])
     if arguments.json:
         say(json.dumps(manifest, indent=2))
     elif not arguments.quiet:
-        say(summary_text(manifest))
+        say(summary_text({**manifest, "warnings": []}))
 
 
 def boxes(arguments: argparse.Namespace) -> None:
     """boxes INPUT [OUTPUT.json]."""
     if arguments.output:
+        require_ending(arguments.output, ".json", "list of boxes")
         require_place_for(arguments.output)
     with reporter_of(arguments) as progress:
         cascade: Cascade = open_cascade(request_of(arguments, arguments.input, Path()), progress)
@@ -86,7 +92,7 @@ def boxes(arguments: argparse.Namespace) -> None:
         found = cascade.find_kidneys(scan)
     warnings += [*cascade.engine.warnings, *found.warnings, *cascade.warnings]
     content = boxes_to_json(found.boxes, warnings)
-    warn(warnings)
+    warn(arguments, warnings)
     if arguments.output:
         write_json(arguments.output, content)
     if arguments.json or not arguments.output:
@@ -97,7 +103,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """evaluate PREDICTION REFERENCE."""
     if arguments.csv:
         require_place_for(arguments.csv)
+        require_apart([("table", arguments.csv)], [("prediction", arguments.prediction), ("reference", arguments.reference)])
+    missing = missing_predictions(arguments.prediction, arguments.reference)
     rows = evaluate_paths(arguments.prediction, arguments.reference, arguments.kidney_only)
+    if missing:
+        warn(arguments, [f"{arguments.prediction} has no prediction for {', '.join(missing)}; the mean is that of the others."])
     if arguments.csv:
         write_text_atomically(arguments.csv, scores_csv(rows))
     say(scores_table(rows))
@@ -107,6 +117,7 @@ def phantom(arguments: argparse.Namespace) -> None:
     """phantom CT LABELS."""
     for path in (arguments.ct, arguments.labels):
         require_writable(path)
+    require_apart([("scan", arguments.ct), ("label map", arguments.labels)])
     settings = PhantomSettings(
         seed=arguments.seed,
         tumors=arguments.tumors,
@@ -114,9 +125,15 @@ def phantom(arguments: argparse.Namespace) -> None:
         orientation=arguments.orientation,
         oblique_degrees=arguments.oblique,
     )
+    write_phantom(settings, arguments.ct, arguments.labels)
+
+
+def write_phantom(settings: PhantomSettings, ct: Path, labels: Path) -> None:
+    """Make a phantom; write its scan and its true label map, both or none."""
     made = make_phantom(settings)
-    write_volume(made.volume, arguments.ct)
-    write_volume(made.labels, arguments.labels)
+    with FilesTogether() as files:
+        write_volume(made.volume, files.place(ct))
+        write_volume(made.labels, files.place(labels))
 
 
 def bundle(arguments: argparse.Namespace) -> None:
@@ -150,15 +167,28 @@ def check(_: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     """demo FOLDER: a phantom, its segmentation, and how far that is from the truth."""
     folder: Path = arguments.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    ct, truth, labels = folder / "ct.nii.gz", folder / "truth.nii.gz", folder / "segmentation.nii.gz"
-    made = make_phantom(PhantomSettings(seed=DEMO_SEED, tumors=2))
-    write_volume(made.volume, ct)
-    write_volume(made.labels, truth)
-    show_result(arguments, run(arguments, request_of(arguments, ct, labels, preview=folder / "preview.png")))
+    require_demo_folder(folder)
+    ct, truth, labels = folder / DEMO_CT, folder / DEMO_TRUTH, folder / "segmentation.nii.gz"
+    request = request_of(arguments, ct, labels, preview=folder / "preview.png")
+    check_request(request)
+    with reporter_of(arguments) as progress:
+        cascade = open_cascade(request, progress)
+        write_phantom(DEMO, ct, truth)
+        manifest = segment_file(request, cascade)
+    show_result(arguments, manifest)
     if not (arguments.quiet or arguments.json):
         say("\nAgainst the phantom's known truth:\n" + scores_table(evaluate_paths(labels, truth)))
-        say(f"\nWritten to {folder}: ct.nii.gz, truth.nii.gz, segmentation.nii.gz, segmentation.json, preview.png")
+        say(f"\nWritten to {folder}: {DEMO_CT}, {DEMO_TRUTH}, segmentation.nii.gz, segmentation.json, preview.png")
+
+
+def require_demo_folder(folder: Path) -> None:
+    """Make the folder. Raises InputError when it cannot be, or holds somebody's own scan under the name of the demonstration's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be made ({error.strerror or error}); choose another one.") from error
+    if (folder / DEMO_CT).exists() and not (folder / DEMO_TRUTH).exists():
+        raise InputError(f"{folder / DEMO_CT} is not from a demonstration and would be overwritten; choose an empty folder.")
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {

@@ -1,6 +1,6 @@
 """From a scan on disk to everything that is written for it: label map, manifest, preview, probabilities.
 
-The label map is written last but for the manifest, each file whole or not at all; a folder never holds a label map of a run that failed.
+The files appear together, or not at all: a folder never holds a label map of a run that failed, nor one without its manifest.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 from KidneyTumorCascadeLib.bundle import Bundle, load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade, Segmentation
 from KidneyTumorCascadeLib.device import Engine, choose_device
+from KidneyTumorCascadeLib.dicom import is_dicom
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Box
+from KidneyTumorCascadeLib.geometry import SIDES, Box
 from KidneyTumorCascadeLib.json_fields import MAX_BYTES
 from KidneyTumorCascadeLib.measurements import SideMeasurement, measure
+from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.preview import write_preview
 from KidneyTumorCascadeLib.progress import Progress
 from KidneyTumorCascadeLib.report import RunRecord, build_manifest, manifest_path, output_stem, require_place_for, write_json
@@ -25,6 +27,9 @@ from KidneyTumorCascadeLib.scan_check import check_scan
 from KidneyTumorCascadeLib.volume import Volume, read_scan, require_writable, write_volume
 
 READING, MEASURING, WRITING = "reading", "measuring", "writing"
+DICOM_NAME = "DICOM series"
+# No scanner's coordinates reach this far.
+FARTHEST_MM = 1e6
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Request:
         bundle: name or folder of a model bundle; the default one when None.
         preset, merge, device: as in `Cascade` and `choose_device`; merge None is the preset's.
         boxes: to be segmented instead of finding the kidneys.
+        boxes_file: where they were read from, if they were.
         preview: PNG to draw.
         probabilities: write each box's probabilities beside the output.
     """
@@ -48,6 +54,7 @@ class Request:
     merge: str | None = None
     device: str = "auto"
     boxes: Sequence[Box] | None = None
+    boxes_file: Path | None = None
     preview: Path | None = None
     probabilities: bool = False
 
@@ -61,6 +68,21 @@ def open_cascade(request: Request, progress: Progress | None = None, should_stop
     return cascade
 
 
+def check_request(request: Request) -> None:
+    """Raise InputError or SetupError when what is to be written cannot be, or would overwrite what is read: before anything is computed."""
+    require_writable(request.output)
+    read = [("scan", request.source), *([("list of boxes", request.boxes_file)] if request.boxes_file else [])]
+    written = [("label map", request.output), ("manifest", manifest_path(request.output))]
+    if request.preview:
+        require_ending(request.preview, ".png", "preview")
+        written.append(("preview", request.preview))
+    if request.probabilities:
+        written += [("probability map", path) for path in probability_paths(request.output, SIDES)]
+    for _, path in written:
+        require_place_for(path)
+    require_apart(written, read)
+
+
 def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
     """Segment one scan and write everything that was asked for; returns the manifest.
 
@@ -69,21 +91,23 @@ def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
         SetupError: when memory or disk run out, or the bundle is damaged.
         Cancelled: when the caller stops it.
     """
-    require_writable(request.output)
-    for path in (manifest_path(request.output), request.preview):
-        require_place_for(path or request.output)
+    check_request(request)
     scan, warnings = read_checked(request.source, cascade)
+    for box in request.boxes or ():
+        box.slices(scan.in_lps_order().geometry)  # One beside the scan is refused before the first is segmented.
     result = cascade.segment(scan, request.boxes)
     with cascade.timer.stage(MEASURING):
         cascade.progress(MEASURING, 0, 1)
         measured = measure([box.part for box in result.boxes], scan.in_lps_order())
     warnings += [*cascade.engine.warnings, *result.warnings, *(text for side in measured for text in side.warnings)]
-    with cascade.timer.stage(WRITING):
-        cascade.progress(WRITING, 0, 1)
-        write_pictures_and_probabilities(request, scan, result, warnings)
-        write_volume(result.labels, request.output)
-    manifest = manifest_of(request, cascade, scan, result, measured, warnings)
-    write_json(manifest_path(request.output), manifest)
+    with FilesTogether() as files:
+        with cascade.timer.stage(WRITING):
+            cascade.progress(WRITING, 0, 1)
+            write_pictures_and_probabilities(request, scan, result, warnings, files)
+            labels = files.place(request.output)
+            write_volume(result.labels, labels)
+        manifest = manifest_of(request, cascade, scan, result, measured, warnings)
+        write_json(files.place(manifest_path(request.output)), manifest)
     cascade.progress(WRITING, 1, 1)
     return manifest
 
@@ -93,19 +117,32 @@ def read_checked(source: Path, cascade: Cascade) -> tuple[Volume, list[str]]:
     with cascade.timer.stage(READING):
         cascade.progress(READING, 0, 1)
         scan, warnings = read_scan(source)
-        return scan, [*warnings, *check_scan(scan, source.name)]
+        folder = source if source.is_dir() else source.parent
+        nameless = [text.replace(f" in {folder}", "") for text in warnings]
+        return scan, [*nameless, *check_scan(scan, public_name(source))]
 
 
-def write_pictures_and_probabilities(request: Request, scan: Volume, result: Segmentation, warnings: Sequence[str]) -> None:
+def public_name(source: Path) -> str:
+    """What results call a scan: the name of its file, but not that of a DICOM folder or file, which may be a patient's."""
+    return DICOM_NAME if source.is_dir() or is_dicom(source) else source.name
+
+
+def write_pictures_and_probabilities(request: Request, scan: Volume, result: Segmentation, warnings: Sequence[str], files: FilesTogether) -> None:
     """The preview and the probability maps, as far as they were asked for."""
+    boxes = [box.part.box for box in result.boxes]
     if request.preview:
-        boxes = [box.part.box for box in result.boxes]
-        write_preview(request.preview, scan.in_lps_order(), result.labels.in_lps_order().voxels, boxes, request.source.name, warnings)
-    for box in result.boxes:
-        if box.probabilities is not None:
-            for name, volume in zip(("kidney", "tumor"), box.probabilities, strict=True):
-                file = f"{output_stem(request.output)}_{box.part.box.side}_{name}_probability.nii.gz"
-                write_volume(volume, request.output.with_name(file))
+        title, labels = public_name(request.source), result.labels.in_lps_order().voxels
+        write_preview(files.place(request.preview), scan.in_lps_order(), labels, boxes, title, warnings)
+    maps = [volume for box in result.boxes for volume in box.probabilities or ()]
+    if maps:
+        for path, volume in zip(probability_paths(request.output, [box.side for box in boxes]), maps, strict=True):
+            write_volume(volume, files.place(path))
+
+
+def probability_paths(output: Path, sides: Sequence[str]) -> list[Path]:
+    """Beside the output a file for the kidney and one for the tumor of each box; the second box of a side is `left-2`."""
+    names = [side if side not in sides[:index] else f"{side}-{sides[:index].count(side) + 1}" for index, side in enumerate(sides)]
+    return [output.with_name(f"{output_stem(output)}_{name}_{what}_probability.nii.gz") for name in names for what in ("kidney", "tumor")]
 
 
 def manifest_of(
@@ -113,7 +150,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of a run."""
     record = RunRecord(
-        input=request.source,
+        input=Path(public_name(request.source)),
         geometry=scan.geometry,
         output=request.output,
         bundle=cascade.bundle.summary(),
@@ -148,7 +185,17 @@ def read_boxes(path: Path) -> list[Box]:
         raise InputError(f"{path} is not a JSON file; give one that the boxes command wrote.") from error
     if not isinstance(content, dict) or not isinstance(content.get("boxes"), list) or not content["boxes"]:
         raise InputError(f"{path} has no list named boxes with at least one box; give a file that the boxes command wrote.")
+    return [read_box(item, f"{path}, box {number}") for number, item in enumerate(content["boxes"], start=1)]
+
+
+def read_box(item: Any, place: str) -> Box:
+    """A box of a boxes.json. Raises InputError that begins with the place and says what is wrong there."""
     try:
-        return [Box.from_dict(item) for item in content["boxes"]]
+        box = Box.from_dict(item)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{place}: {error}") from error
+    except OverflowError as error:
+        raise InputError(f"{place}: a number in it is too large; give millimetres.") from error
+    if max(map(abs, (*box.center, *box.size))) > FARTHEST_MM:
+        raise InputError(f"{place}: its centre {box.center} or its size {box.size} is too far away; give millimetres within {FARTHEST_MM:g}.")
+    return box

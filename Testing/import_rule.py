@@ -21,6 +21,7 @@ LAYERS = (
     "image_file",
     "dicom",
     "volume",
+    "output_files",
     "scan_check",
     "case_files",
     "resampling",
