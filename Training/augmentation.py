@@ -1,23 +1,34 @@
 """Random crops, deformations and changes of contrast, in torch, on the device that trains.
 
-Spatial changes are one `grid_sample`: rotation, scale, shear-free stretch, mirroring and a smooth elastic field together move the voxel
-centres of the patch into the source case. Intensity changes act on HU, before normalization.
+Spatial changes are one `grid_sample`: rotation, stretch along the patient's axes, scale, mirroring and a smooth elastic field together move
+the voxel centres of the patch into the source case. Intensity changes act on HU, before normalization.
+
+Every random number comes from one generator on the CPU, so that the same seed gives the same patch on any device.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AIR_HU = -1024.0
+from Training.cases import AIR_HU
 
 
 @dataclass(frozen=True)
 class SpatialRange:
-    """How far a patch may be deformed; zero everywhere gives the plain patch."""
+    """How far a patch may be deformed; `PLAIN_SPATIAL` gives the plain patch.
+
+    Attributes:
+        rotation_degrees: about each axis, either way.
+        scale: as a power of two, either way: 0.25 is a factor of 0.84 to 1.19.
+        stretch: of each of the patient's axes on its own, as a fraction, either way.
+        elastic_mm: largest reach of the elastic field; the sd of its nodes is half of a reach drawn for each patch.
+        mirror: exchange left and right in half of the patches.
+    """
 
     rotation_degrees: float = 18.0
     scale: float = 0.25
@@ -28,7 +39,18 @@ class SpatialRange:
 
 @dataclass(frozen=True)
 class IntensityRange:
-    """How far HU may be changed; zero everywhere leaves them as they are."""
+    """How far HU may be changed; `PLAIN_INTENSITY` leaves them as they are.
+
+    Attributes:
+        offset_hu: added, either way.
+        slope: of the HU scale, as a fraction, either way.
+        curve_hu: largest height of a wave over the HU scale.
+        organ_hu: added to kidneys and tumors alone, either way, in 4 of 10 patches.
+        noise_hu: largest sd of the noise.
+        blur_probability: of a softer kernel.
+        thick_probability: of thicker slices.
+        field_of_view_probability: of a patch that the scan's end cuts.
+    """
 
     offset_hu: float = 20.0
     slope: float = 0.15
@@ -40,8 +62,21 @@ class IntensityRange:
     field_of_view_probability: float = 0.15
 
 
+PLAIN_SPATIAL = SpatialRange(rotation_degrees=0.0, scale=0.0, stretch=0.0, elastic_mm=0.0, mirror=False)
+PLAIN_INTENSITY = IntensityRange(
+    offset_hu=0.0,
+    slope=0.0,
+    curve_hu=0.0,
+    organ_hu=0.0,
+    noise_hu=0.0,
+    blur_probability=0.0,
+    thick_probability=0.0,
+    field_of_view_probability=0.0,
+)
+
+
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """One number."""
+    """One number, evenly drawn."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
@@ -73,7 +108,7 @@ def patch_points(patch: tuple[int, int, int], spacing_mm: float, ranges: Spatial
 
 
 def elastic_field(patch: tuple[int, int, int], reach_mm: float, generator: torch.Generator) -> Tensor:
-    """Smooth displacements (z, y, x, 3) in mm, of sd about half of `reach_mm`."""
+    """Smooth displacements (z, y, x, 3) in mm between 5 x 5 x 5 nodes over the patch, whose sd is half of `reach_mm`."""
     coarse = torch.randn((1, 3, 5, 5, 5), generator=generator) * reach_mm / 2.0
     smooth = F.interpolate(coarse, size=patch, mode="trilinear", align_corners=True)
     return smooth[0].permute(1, 2, 3, 0)
@@ -87,7 +122,7 @@ def sample(volume: Tensor, center: Tensor, points: Tensor, spacing_mm: float, mo
     return F.grid_sample(volume[None, None], grid[None], mode=mode, padding_mode="zeros", align_corners=False)[0, 0]
 
 
-def smooth_step(values: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(values: Tensor, sigma: float) -> Tensor:
     """A (z, y, x) tensor blurred by a separable Gaussian of that sd in voxels."""
     reach = max(1, round(3 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / sigma) ** 2)
@@ -96,17 +131,17 @@ def smooth_step(values: Tensor, sigma: float) -> Tensor:
     for axis in range(3):
         shape = [1, 1, 1, 1, 1]
         shape[2 + axis] = -1
-        padding = [0, 0, 0, 0, 0, 0]
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = reach
+        # Padding is listed from the last axis to the first, two numbers each.
+        padding = [reach if index // 2 == 2 - axis else 0 for index in range(6)]
         blurred = F.conv3d(F.pad(blurred, padding, mode="replicate"), kernel.reshape(shape))
     return blurred[0, 0]
 
 
 def change_contrast(hu: Tensor, labels: Tensor, ranges: IntensityRange, generator: torch.Generator) -> Tensor:
-    """Another scanner and another phase: slope and offset, a smooth curve over the soft tissue range, and the kidneys against the rest."""
+    """Another scanner and another phase: slope and offset, a wave over the HU scale, and the kidneys against the rest."""
     hu = hu * (1.0 + uniform(-ranges.slope, ranges.slope, generator)) + uniform(-ranges.offset_hu, ranges.offset_hu, generator)
-    phase = uniform(0.0, 6.283, generator)
-    wave = torch.sin(hu * (6.283 / uniform(150.0, 500.0, generator)) + phase)
+    phase = uniform(0.0, math.tau, generator)
+    wave = torch.sin(hu * (math.tau / uniform(150.0, 500.0, generator)) + phase)
     hu = hu + wave * uniform(0.0, ranges.curve_hu, generator)
     if uniform(0, 1, generator) < 0.4:
         hu = hu + (labels > 0) * uniform(-ranges.organ_hu, ranges.organ_hu, generator)
@@ -116,7 +151,7 @@ def change_contrast(hu: Tensor, labels: Tensor, ranges: IntensityRange, generato
 def change_sharpness(hu: Tensor, ranges: IntensityRange, generator: torch.Generator) -> Tensor:
     """Another kernel, or thicker slices along one axis."""
     if uniform(0, 1, generator) < ranges.blur_probability:
-        hu = smooth_step(hu, uniform(0.3, 1.0, generator))
+        hu = gaussian_blur(hu, uniform(0.3, 1.0, generator))
     if uniform(0, 1, generator) < ranges.thick_probability:
         factor = uniform(1.2, 3.5, generator)
         axis = 0 if uniform(0, 1, generator) < 0.8 else int(torch.randint(1, 3, (), generator=generator))
@@ -133,7 +168,7 @@ def add_noise(hu: Tensor, ranges: IntensityRange, generator: torch.Generator) ->
         return hu
     noise = torch.randn(hu.shape, generator=generator).to(hu.device)
     if uniform(0, 1, generator) < 0.6:
-        noise = smooth_step(noise, uniform(0.4, 1.0, generator))
+        noise = gaussian_blur(noise, uniform(0.4, 1.0, generator))
         noise = noise / noise.std()
     return hu + noise * uniform(0.0, ranges.noise_hu, generator)
 

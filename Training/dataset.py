@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
-from Training.augmentation import AIR_HU, IntensityRange, SpatialRange, change_intensity, patch_points, sample, uniform
-from Training.cases import Case
+from Training.augmentation import IntensityRange, SpatialRange, change_intensity, patch_points, sample, uniform
+from Training.cases import AIR_HU, KIDNEY, TUMOR, Case
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What one stage is shown.
+    """What one stage is shown. Raises ValueError, from the constructor, for what cannot be drawn.
 
     Attributes:
         patch: voxels (z, y, x).
@@ -37,6 +37,17 @@ class Sampling:
     negative_probability: float = 0.05
     spatial: SpatialRange = field(default_factory=SpatialRange)
     intensity: IntensityRange = field(default_factory=IntensityRange)
+
+    def __post_init__(self) -> None:
+        if len(self.patch) != 3 or min(self.patch) < 1:
+            raise ValueError(f"a patch has three edges (z, y, x) of at least one voxel, not {self.patch!r}")
+        if not self.spacing_mm > 0 or not self.jitter_mm >= 0:
+            raise ValueError(f"a spacing of {self.spacing_mm} mm with a jitter of {self.jitter_mm} mm is impossible")
+        for name in ("focus_probability", "negative_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is from 0 to 1, not {getattr(self, name)}")
+        if not self.foreground or not {*self.foreground, *self.focus} <= {KIDNEY, TUMOR}:
+            raise ValueError(f"foreground and focus are of the labels 1 and 2, not {self.foreground} and {self.focus}")
 
 
 class PatchSource:

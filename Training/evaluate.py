@@ -1,9 +1,9 @@
 """Run the library's own cascade over real and synthetic cases and write down how right it is.
 
-    python -m Training.evaluate BUNDLE OUT.json --sources SOURCES.json --pool POOL
+    python Training/evaluate.py BUNDLE OUT.json --sources SOURCES.json --pool POOL
 
-SOURCES.json and POOL are those of `Training.synthesis`. Real scans are scored in their own geometry; scans of the training split are marked
-as such. The synthetic cases are POOL's validation cases: lesions of patients and scans that no training case was made from.
+SOURCES.json and POOL are those of `Training/synthesis.py`. Real scans are scored in their own geometry; scans of the training split are
+marked as such. The synthetic cases are POOL's validation cases: lesions of patients and scans that no training case was made from.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from KidneyTumorCascadeLib.bundle import load_bundle
+if not __package__:  # run as a file: packages lie beside Training, not in it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from KidneyTumorCascadeLib.bundle import Bundle, load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
-from KidneyTumorCascadeLib.device import choose_device
-from KidneyTumorCascadeLib.errors import CascadeError
-from KidneyTumorCascadeLib.evaluation import compare_label_maps
-from KidneyTumorCascadeLib.geometry import Geometry
-from KidneyTumorCascadeLib.report import write_json
-from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume
-from Training.cases import load_case
-from Training.synthesis import read_sources
-
-KIDNEY, TUMOR = 1, 2
+from KidneyTumorCascadeLib.device import DEVICES, choose_device
+from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.evaluation import RegionScores, Scores, compare_label_maps
+from KidneyTumorCascadeLib.report import require_place_for, write_json
+from KidneyTumorCascadeLib.volume import Volume, read_volume
+from Training.cases import KIDNEY, TUMOR, load_case, read_labels
+from Training.command_line import run_command
+from Training.sources import Sources, read_sources
+from Training.synthesis import is_synthetic
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Row:
-    """How right one trial came out; Dice None where the reference has none of it, volumes in ml, HD95 in mm."""
+    """How right one trial came out; Dice None where the reference has none of it, volumes in ml, HD95 in mm (infinite when nothing was found)."""
 
     name: str
     trained_on: bool
@@ -64,22 +65,20 @@ class Row:
     warnings: list[str]
 
 
-def real_trials(sources: dict[str, Any]) -> Iterator[Trial]:
+def real_trials(sources: Sources) -> Iterator[Trial]:
     """Every real scan of SOURCES.json."""
-    for entry in sources["scans"]:
-        labels = read_label_map(entry["labels"]) if entry["labels"] else None
-        yield Trial(entry["name"], read_volume(entry["ct"]), labels, entry["split"] == "train", not entry.get("kidney_labels", [1]), False)
+    for scan in sources.scans:
+        labels = read_labels(scan.labels, scan.kidney_labels) if scan.labels else None
+        yield Trial(scan.name, read_volume(scan.ct), labels, scan.split == "train", has_tumors=not scan.kidney_labels, synthetic=False)
 
 
 def synthetic_trials(pool: Path) -> Iterator[Trial]:
     """The validation cases of a pool that are not plain real scans."""
     for path in sorted((pool / "validation" / "fine").glob("*.npz")):
-        case = load_case(path)
-        if "_v" not in case.name and not case.name.startswith("phantom"):
-            continue
-        x, y, z = reversed(case.hu.shape)
-        geometry = Geometry((x, y, z), (case.spacing_mm,) * 3)
-        yield Trial(case.name, Volume(case.hu, geometry), Volume(case.labels, geometry), False, True, True)
+        if is_synthetic(path.stem):
+            case = load_case(path)
+            scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
+            yield Trial(case.name, scan, labels, trained_on=False, has_tumors=True, synthetic=True)
 
 
 def score(trial: Trial, cascade: Cascade) -> Row:
@@ -87,22 +86,28 @@ def score(trial: Trial, cascade: Cascade) -> Row:
     started = time.monotonic()
     result = cascade.segment(trial.scan)
     seconds = time.monotonic() - started
-    labels = result.labels
-    scores = compare_label_maps(labels, trial.labels, kidney_only=not trial.has_tumors) if trial.labels else None
-    reference_tumor = ml_of(trial.labels, TUMOR) if trial.labels and trial.has_tumors else None
+    kidney, tumor = scores_where_there_is_something(result.labels, trial)
     return Row(
         name=trial.name,
         trained_on=trial.trained_on,
         synthetic=trial.synthetic,
-        kidney_dice=scores.kidney.dice if scores else None,
-        kidney_hd95_mm=scores.kidney.hd95_mm if scores else None,
-        tumor_dice=scores.tumor.dice if scores and reference_tumor else None,
-        tumor_ml=ml_of(labels, TUMOR),
-        reference_tumor_ml=reference_tumor,
-        kidney_ml=ml_of(labels, KIDNEY),
+        kidney_dice=kidney.dice if kidney else None,
+        kidney_hd95_mm=kidney.hd95_mm if kidney else None,
+        tumor_dice=tumor.dice if tumor else None,
+        tumor_ml=ml_of(result.labels, TUMOR),
+        reference_tumor_ml=ml_of(trial.labels, TUMOR) if trial.labels and trial.has_tumors else None,
+        kidney_ml=ml_of(result.labels, KIDNEY),
         seconds=seconds,
         warnings=result.warnings,
     )
+
+
+def scores_where_there_is_something(labels: Volume, trial: Trial) -> tuple[RegionScores | None, RegionScores | None]:
+    """The scores of kidney and tumor, None for what the reference has none of: there is nothing to be right about."""
+    if trial.labels is None:
+        return None, None
+    scores: Scores = compare_label_maps(labels, trial.labels, kidney_only=not trial.has_tumors)
+    return scores.kidney if scores.kidney.reference_ml else None, scores.tumor if scores.tumor.reference_ml else None
 
 
 def ml_of(labels: Volume, label: int) -> float:
@@ -119,32 +124,49 @@ def line(row: Row) -> str:
     return f"{row.name:<28}{seen:<12}kidney {kidney:<7}tumor {tumor:<7}{found}{row.seconds:6.1f} s  {'; '.join(row.warnings)}"
 
 
-def main() -> int:
-    """Command line."""
+def weight_hashes(bundle: Bundle) -> dict[str, str]:
+    """SHA-256 of each network's weights: what the measured numbers belong to."""
+    return {name: stage.sha256 for name, stage in bundle.stages.items()}
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Score everything asked for, and write it down at the end. Raises InputError when there is nothing to score."""
+    require_place_for(arguments.out)
+    cascade = Cascade(load_bundle(arguments.bundle), choose_device(arguments.device), arguments.preset)
+    rows = []
+    for trial in all_trials(arguments):
+        rows.append(score(trial, cascade))
+        print(line(rows[-1]), flush=True)
+    if not rows:
+        raise InputError("There is nothing to evaluate on; give --sources with scans, --pool with synthetic validation cases, or both.")
+    about = {"preset": arguments.preset, "bundle": cascade.bundle.summary(), "weights": weight_hashes(cascade.bundle)}
+    write_json(arguments.out, {**about, "cases": [asdict(row) for row in rows]})
+
+
+def all_trials(arguments: argparse.Namespace) -> Iterator[Trial]:
+    """Real scans, then synthetic cases, one in memory at a time."""
+    if arguments.sources:
+        yield from real_trials(read_sources(arguments.sources))
+    if arguments.pool:
+        yield from synthetic_trials(arguments.pool)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", help="name or folder")
     parser.add_argument("out", type=Path)
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--pool", type=Path)
     parser.add_argument("--preset", default="standard")
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    try:
-        cascade = Cascade(load_bundle(arguments.bundle), choose_device(arguments.device), arguments.preset)
-        trials: list[Iterator[Trial]] = []
-        if arguments.sources:
-            trials.append(real_trials(read_sources(arguments.sources)))
-        if arguments.pool:
-            trials.append(synthetic_trials(arguments.pool))
-        rows = []
-        for trial in (trial for group in trials for trial in group):
-            rows.append(score(trial, cascade))
-            print(line(rows[-1]), flush=True)
-        write_json(arguments.out, {"preset": arguments.preset, "bundle": cascade.bundle.summary(), "cases": [asdict(row) for row in rows]})
-    except CascadeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    arguments = make_parser().parse_args(words)
+    return run_command(lambda: evaluate(arguments))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SMOOTH = 1e-5
+# In voxels. Beside cross-entropy Dice may be lenient with the few voxels wrongly found in a patch without foreground.
+LENIENT_SMOOTH = 200.0
 
 
 def soft_dice(probability: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
-    """2 sum(p g) / (sum(p) + sum(g)) over the whole batch, so that patches without foreground do not decide it alone."""
+    """2 sum(p g) / (sum(p) + sum(g)) over the whole batch, so that patches without foreground do not decide it alone.
+
+    Probabilities and targets are (B, z, y, x); `smooth` (voxels) is added above and below the line.
+    """
     overlap = (probability * target).sum()
     return (2.0 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
 
@@ -22,7 +27,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Dice loss plus mean cross-entropy: the second keeps gradients and calibration where there is little foreground."""
-    return 1.0 - soft_dice(foreground(logits), target.float(), smooth=200.0) + F.cross_entropy(logits.float(), target.long())
+    return 1.0 - soft_dice(foreground(logits), target.float(), smooth=LENIENT_SMOOTH) + F.cross_entropy(logits.float(), target.long())
 
 
 def foreground(logits: Tensor) -> Tensor:

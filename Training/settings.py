@@ -1,9 +1,10 @@
-"""The settings of one stage's training, read from a config file."""
+"""The settings of one stage's training, read from a config file. A misspelt or impossible setting is refused: it must not go unnoticed."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,49 @@ from KidneyTumorCascadeLib.normalization import FixedNormalization, normalizatio
 from KidneyTumorCascadeLib.vnet import VNetShape
 from Training.augmentation import IntensityRange, SpatialRange
 from Training.dataset import Sampling
+from Training.losses import LOSSES
+
+CASE_KINDS = ("fine", "coarse")
+OPTIMIZERS = ("adamw", "sgd")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Which optimizer and its numbers; `momentum` is for "sgd" (the published one) only."""
+
+    kind: str
+    learning_rate: float
+    weight_decay: float
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(f"the optimizer is one of {', '.join(OPTIMIZERS)}, not {self.kind!r}")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0 or not 0 <= self.momentum < 1:
+            raise ValueError(f"an optimizer with {self} is impossible")
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """Everything that decides what a stage's training does, but for the data folder and the seed."""
+    """Everything that decides what a stage's training does, but for the data folder and the seed.
+
+    Attributes:
+        stage: "roi", "kidney" or "tumor".
+        shape: the network.
+        sampling: the patches it is shown.
+        normalization: from HU to its input.
+        cases: "fine" or "coarse": which version of the pool's cases the patches come from.
+        steps: steps of the optimizer in all.
+        batch: patches a step.
+        loss: a name in `LOSSES`.
+        optimizer: and its numbers.
+        warmup_steps: over which the learning rate rises.
+        ema_decay: of the moving average that ships.
+        clip_norm: largest norm of a step's gradient.
+        validate_every: steps between validations, each of which saves a checkpoint.
+
+    Raises ValueError, from the constructor, for what cannot be trained.
+    """
 
     stage: str
     shape: VNetShape
@@ -26,33 +65,82 @@ class StageSettings:
     steps: int
     batch: int
     loss: str
-    optimizer: dict[str, Any]
+    optimizer: OptimizerSettings
     warmup_steps: int
     ema_decay: float
     clip_norm: float
     validate_every: int
 
+    def __post_init__(self) -> None:
+        require_choice("cases", self.cases, CASE_KINDS)
+        require_choice("loss", self.loss, LOSSES)
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+        if self.warmup_steps < 0 or not 0 <= self.ema_decay < 1 or not self.clip_norm > 0:
+            raise ValueError("warmup_steps is 0 or more, ema_decay from 0 to below 1, and clip_norm above 0")
+        if any(edge % self.shape.divisor for edge in self.sampling.patch):
+            raise ValueError(f"each edge of the patch must be a multiple of {self.shape.divisor} for this network, not {self.sampling.patch}")
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises ValueError unless the value is one of the words."""
+    if value not in list(choices):
+        raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A parsed configuration. Raises InputError when the file is none."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The training configuration {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"The training configuration {path} is not valid JSON ({error}); correct it.") from error
+    if not isinstance(config, dict):
+        raise InputError(f"The training configuration {path} must be a JSON object with stages; correct it.")
+    return config
+
 
 def read_settings(path: Path, stage: str) -> StageSettings:
     """The settings of one stage. Raises InputError when the file or the stage in it cannot be used."""
+    config = read_config(path)
     try:
-        config = json.loads(path.read_text())
         return stage_settings(config, stage)
-    except OSError as error:
-        raise InputError(f"The training configuration {path} cannot be read: {error.strerror}.") from error
     except KeyError as error:
-        raise InputError(f"The training configuration {path} lacks {error} for the stage {stage!r}.") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The training configuration {path} cannot be used: {error}.") from error
+        raise InputError(f"The training configuration {path} lacks {error} for the stage {stage!r}; add it.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"The training configuration {path} cannot be used for the stage {stage!r} ({error}); correct it.") from error
 
 
-def stage_settings(config: dict[str, Any], stage: str) -> StageSettings:
+def stage_settings(config: Mapping[str, Any], stage: str) -> StageSettings:
     """The settings of one stage of a parsed configuration; a stage's own values override the common ones."""
-    values = {**config, **config["stages"][stage]}
+    common = {name: value for name, value in config.items() if name not in ("stages", "bundle")}
+    values = {**common, **config["stages"][stage]}
+    refuse_unknown("", values, known_settings())
     normalization = normalization_from_dict(values["normalization"])
     if not isinstance(normalization, FixedNormalization):
         raise ValueError("training patches are normalized with fixed statistics")
-    sampling = Sampling(
+    return StageSettings(
+        stage=stage,
+        shape=VNetShape.from_dict(values["network"]),
+        sampling=sampling_of(values),
+        normalization=normalization,
+        cases=values["cases"],
+        steps=whole(values, "steps"),
+        batch=whole(values, "batch"),
+        loss=values["loss"],
+        optimizer=part(OptimizerSettings, "optimizer", values["optimizer"]),
+        warmup_steps=whole(values, "warmup_steps"),
+        ema_decay=float(values["ema_decay"]),
+        clip_norm=float(values["clip_norm"]),
+        validate_every=whole(values, "validate_every"),
+    )
+
+
+def sampling_of(values: Mapping[str, Any]) -> Sampling:
+    """The part of the settings that decides which patches are shown."""
+    return Sampling(
         patch=tuple(values["patch"]),
         spacing_mm=float(values["spacing_mm"]),
         foreground=tuple(values["foreground"]),
@@ -60,21 +148,33 @@ def stage_settings(config: dict[str, Any], stage: str) -> StageSettings:
         focus_probability=float(values["focus_probability"]),
         jitter_mm=float(values["jitter_mm"]),
         negative_probability=float(values["negative_probability"]),
-        spatial=SpatialRange(**values.get("spatial", {})),
-        intensity=IntensityRange(**values.get("intensity", {})),
+        spatial=part(SpatialRange, "spatial", values.get("spatial", {})),
+        intensity=part(IntensityRange, "intensity", values.get("intensity", {})),
     )
-    return StageSettings(
-        stage=stage,
-        shape=VNetShape.from_dict(values["network"]),
-        sampling=sampling,
-        normalization=normalization,
-        cases=values["cases"],
-        steps=int(values["steps"]),
-        batch=int(values["batch"]),
-        loss=values["loss"],
-        optimizer=values["optimizer"],
-        warmup_steps=int(values["warmup_steps"]),
-        ema_decay=float(values["ema_decay"]),
-        clip_norm=float(values["clip_norm"]),
-        validate_every=int(values["validate_every"]),
-    )
+
+
+def known_settings() -> set[str]:
+    """What a stage's settings are called in a configuration."""
+    assembled = {"stage", "shape", "sampling"}
+    return {field.name for kind in (StageSettings, Sampling) for field in fields(kind)} - assembled | {"network"}
+
+
+def part(kind: Any, name: str, values: Mapping[str, Any]) -> Any:
+    """A dataclass of settings from an object of the configuration."""
+    refuse_unknown(f"{name}.", values, {field.name for field in fields(kind)})
+    return kind(**values)
+
+
+def refuse_unknown(place: str, values: Iterable[str], known: set[str]) -> None:
+    """Raises ValueError for names that nothing reads."""
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{place}{unknown[0]} is not a setting; known are {', '.join(sorted(known))}")
+
+
+def whole(values: Mapping[str, Any], name: str) -> int:
+    """A whole number. Raises ValueError for anything else, which `int` would round."""
+    value = values[name]
+    if type(value) is not int:
+        raise ValueError(f"{name} is a whole number, not {value!r}")
+    return value

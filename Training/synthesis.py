@@ -1,57 +1,83 @@
 """A pool of labelled training CT: real scans as they are, and copies of them with other contrast, missing kidneys, tumors and cysts.
 
-    python -m Training.synthesis SOURCES.json OUT --count 160 --seed 1
+    python Training/synthesis.py SOURCES.json POOL --count 160 --seed 1
 
 SOURCES.json lists what to build on (paths relative to the file):
     {"scans": [{"name", "ct", "labels" or null, "kidney_labels": [1, 2] or absent, "split": "train" or "validation"}],
      "lesions": [{"labels", "split"}], "phantoms": 24}
 Validation scans are never used for training copies, nor are lesions of validation patients ever implanted in training scans.
-Each case is written twice, around the kidneys on fine voxels (OUT/SPLIT/fine) and whole on coarse ones (OUT/SPLIT/coarse).
+Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) and whole on coarse ones (POOL/SPLIT/coarse).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+if not __package__:  # run as a file: packages lie beside Training, not in it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
-from Training.cases import Case, around, coarser, cubic_case, read_pairs
-from Training.lesions import CYST, TUMOR, Shape, grow, recontrasted, shapes_of, without_kidney
+from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
+from Training.command_line import make_folder, natural, run_command
+from Training.kidney_changes import recontrasted, without_kidney
+from Training.lesion_shapes import Shape, shapes_of
+from Training.lesions import CYST, grow
+from Training.sources import SPLITS, Sources, read_sources
 
 FINE_MM, COARSE_MM = 1.5, 3.0
 FINE_MARGIN_MM = 70.0
-SPLITS = ("train", "validation")
 FIRST_TRAINING_PHANTOM, FIRST_VALIDATION_PHANTOM = 10_000, 20_000
+VALIDATION_PHANTOMS = 3
+PATIENTS_IN_BANK = 120
+TUMOR_DIAMETER_MM, CYST_DIAMETER_MM = (10.0, 90.0), (6.0, 45.0)
+TUMOR_ODDS, CYST_ODDS = (0.15, 0.5, 0.25, 0.1), (0.5, 0.25, 0.15, 0.1)
+TRIES = 6
+NEPHRECTOMY_PROBABILITY, OTHER_PHASE_PROBABILITY = 0.06, 0.35
 
 
-def read_sources(path: Path) -> dict[str, Any]:
-    """SOURCES.json with its paths made absolute."""
-    sources: dict[str, Any] = json.loads(path.read_text())
-    for entry in (*sources["scans"], *sources["lesions"]):
-        for key in ("ct", "labels"):
-            if entry.get(key):
-                entry[key] = path.parent / entry[key]
-    return sources
+@dataclass(frozen=True)
+class LesionBank:
+    """The forms that lesions of one split may take."""
+
+    tumors: Sequence[Shape]
+    cysts: Sequence[Shape]
 
 
-def real_cases(sources: dict[str, Any], split: str) -> Iterator[Case]:
+def copy_name(name: str, index: int) -> str:
+    """What a changed copy of a scan is called."""
+    return f"{name}_v{index:03d}"
+
+
+def phantom_name(seed: int) -> str:
+    """What a phantom is called."""
+    return f"phantom_{seed}"
+
+
+def is_synthetic(name: str) -> bool:
+    """Whether a case of that name is a changed copy or a phantom."""
+    return bool(re.fullmatch(r".+_v\d{3,}|phantom_\d+", name))
+
+
+def real_cases(sources: Sources, split: str) -> Iterator[Case]:
     """The scans of one split on fine voxels."""
-    for entry in sources["scans"]:
-        if entry["split"] == split:
-            yield from read_pairs([(entry["name"], entry["ct"], entry["labels"])], FINE_MM, entry.get("kidney_labels", ()))
+    for scan in sources.scans:
+        if scan.split == split:
+            yield read_case(scan.name, scan.ct, scan.labels, FINE_MM, scan.kidney_labels)
 
 
-def lesion_bank(sources: dict[str, Any], split: str, label: int, most: int, rng: np.random.Generator) -> list[Shape]:
-    """Shapes of up to `most` patients of one split, drawn at random."""
-    entries = [entry for entry in sources["lesions"] if entry["split"] == split]
-    chosen = rng.permutation(len(entries))[:most]
-    return [shape for index in chosen for shape in shapes_of(entries[index]["labels"], label, 1.0)]
+def lesion_bank(sources: Sources, split: str, label: int, rng: np.random.Generator) -> list[Shape]:
+    """The lesions of that label of a number of patients of one split, drawn at random."""
+    patients = [lesion for lesion in sources.lesions if lesion.split == split]
+    chosen = rng.permutation(len(patients))[:PATIENTS_IN_BANK]
+    return [shape for index in chosen for shape in shapes_of(patients[index].labels, label)]
 
 
 def phantom_case(seed: int, rng: np.random.Generator) -> Case:
@@ -65,75 +91,104 @@ def phantom_case(seed: int, rng: np.random.Generator) -> Case:
         noise_sd=float(rng.uniform(5.0, 25.0)),
     )
     phantom = make_phantom(settings)
-    return cubic_case(f"phantom_{seed}", phantom.volume, phantom.labels, FINE_MM)
+    return cubic_case(phantom_name(seed), phantom.volume, phantom.labels, FINE_MM)
 
 
-def with_lesions(case: Case, tumors: list[Shape], cysts: list[Shape], rng: np.random.Generator) -> Case:
-    """The case with up to three tumors and up to three cysts; sizes are drawn evenly on a log scale from 8 to 90 mm."""
-    plan = [TUMOR] * int(rng.choice([0, 1, 2, 3], p=[0.15, 0.5, 0.25, 0.1])) + [CYST] * int(rng.choice([0, 1, 2, 3], p=[0.5, 0.25, 0.15, 0.1]))
-    for label in plan:
-        bank = tumors if label == TUMOR else cysts
-        for _ in range(6):
-            shape = bank[int(rng.integers(len(bank)))]
-            low, high = (10.0, 90.0) if label == TUMOR else (6.0, 45.0)
-            diameter = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-            grown = grow(case, shape, diameter, label, rng)
-            if grown is not None:
-                case = grown
-                break
+def with_lesions(case: Case, bank: LesionBank, rng: np.random.Generator) -> Case:
+    """The case with up to three tumors and up to three cysts, as far as the bank has forms for them and they fit."""
+    tumors, cysts = int(rng.choice([0, 1, 2, 3], p=TUMOR_ODDS)), int(rng.choice([0, 1, 2, 3], p=CYST_ODDS))
+    for _ in range(tumors if bank.tumors else 0):
+        case = with_lesion(case, bank.tumors, TUMOR_DIAMETER_MM, TUMOR, rng)
+    for _ in range(cysts if bank.cysts else 0):
+        case = with_lesion(case, bank.cysts, CYST_DIAMETER_MM, CYST, rng)
     return case
 
 
-def variant(case: Case, tumors: list[Shape], cysts: list[Shape], rng: np.random.Generator) -> Case:
+def with_lesion(case: Case, shapes: Sequence[Shape], diameters_mm: tuple[float, float], label: int, rng: np.random.Generator) -> Case:
+    """The case with one more lesion, its diameter drawn evenly on a log scale; as it was when none of a few tries fits."""
+    for _ in range(TRIES):
+        shape = shapes[int(rng.integers(len(shapes)))]
+        diameter = float(np.exp(rng.uniform(*np.log(diameters_mm))))
+        grown = grow(case, shape, diameter, label, rng)
+        if grown is not None:
+            return grown
+    return case
+
+
+def variant(case: Case, bank: LesionBank, rng: np.random.Generator) -> Case:
     """One changed copy of a real case with kidneys."""
-    if rng.random() < 0.06:
+    if rng.random() < NEPHRECTOMY_PROBABILITY:
         case = without_kidney(case, rng)
-    if rng.random() < 0.35:
+    if rng.random() < OTHER_PHASE_PROBABILITY:
         case = recontrasted(case, rng)
-    return with_lesions(case, tumors, cysts, rng)
+    return with_lesions(case, bank, rng)
 
 
 def write_case(case: Case, folder: Path, region: Case | None = None) -> None:
-    """Write a fine and a coarse version. `region` is the original whose kidneys bound the fine one."""
+    """Write a fine and a coarse version. `region` is the original whose kidneys bound the fine one; without kidneys it is whole."""
     coarser(case, COARSE_MM).save(folder / "coarse")
-    bound = region or case
-    where = around(bound.labels > 0, round(FINE_MARGIN_MM / case.spacing_mm)) if (bound.labels > 0).any() else None
-    (case.cropped(where) if where else case).save(folder / "fine")
+    kidneys = (region or case).labels > 0
+    fine = case.cropped(around(kidneys, round(FINE_MARGIN_MM / case.spacing_mm))) if kidneys.any() else case
+    fine.save(folder / "fine")
 
 
-def build_pool(sources: dict[str, Any], split: str, out: Path, count: int, seed: int) -> None:
-    """Write the pool of one split: the real scans, `count` changed copies of those with kidneys, and the phantoms."""
+def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int) -> None:
+    """Write one split: the real scans, `count` changed copies of those with kidneys, and the phantoms. Raises InputError without kidneys."""
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     for kind in ("fine", "coarse"):
-        (out / split / kind).mkdir(parents=True, exist_ok=True)
+        make_folder(pool / split / kind)
     originals = list(real_cases(sources, split))
     for case in originals:
-        write_case(case, out / split)
+        write_case(case, pool / split)
     with_kidneys = [case for case in originals if case.labels.any()]
-    tumors = lesion_bank(sources, split, 2, 120, rng)
-    cysts = lesion_bank(sources, split, 3, 120, rng)
+    if count and not with_kidneys:
+        raise InputError(f"No scan of the {split} split has kidney labels to make copies of; add one, or ask for no copies.")
+    bank = LesionBank(lesion_bank(sources, split, TUMOR, rng), lesion_bank(sources, split, CYST, rng))
     for index in range(count):
         base = with_kidneys[index % len(with_kidneys)]
-        changed = variant(base, tumors, cysts, rng)
-        write_case(replace(changed, name=f"{base.name}_v{index:03d}"), out / split, region=base)
-    first = FIRST_TRAINING_PHANTOM if split == "train" else FIRST_VALIDATION_PHANTOM
-    for index in range(sources.get("phantoms", 0) if split == "train" else 3):
-        write_case(phantom_case(first + index, rng), out / split)
+        changed = variant(base, bank, rng)
+        write_case(replace(changed, name=copy_name(base.name, index)), pool / split, region=base)
+    for phantom_seed in phantom_seeds(sources, split):
+        write_case(phantom_case(phantom_seed, rng), pool / split)
 
 
-def main() -> None:
+def phantom_seeds(sources: Sources, split: str) -> range:
+    """The phantoms of a split; none is in both."""
+    if split == "train":
+        return range(FIRST_TRAINING_PHANTOM, FIRST_TRAINING_PHANTOM + sources.phantoms)
+    return range(FIRST_VALIDATION_PHANTOM, FIRST_VALIDATION_PHANTOM + VALIDATION_PHANTOMS)
+
+
+def require_empty(pool: Path) -> None:
+    """Raises InputError when there are cases already: those of another list of sources could lie on the wrong side of the split."""
+    if any(pool.glob("*/*/*.npz")):
+        raise InputError(f"{pool} already holds cases; give an empty folder for a new pool.")
+
+
+def synthesize(arguments: argparse.Namespace) -> None:
     """Build both splits."""
+    sources = read_sources(arguments.sources)
+    require_empty(arguments.pool)
+    build_split(sources, "validation", arguments.pool, arguments.validation_count, arguments.seed)
+    build_split(sources, "train", arguments.pool, arguments.count, arguments.seed)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=160, help="changed copies of training scans")
-    parser.add_argument("--validation-count", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    sources = read_sources(arguments.sources)
-    build_pool(sources, "validation", arguments.out, arguments.validation_count, arguments.seed)
-    build_pool(sources, "train", arguments.out, arguments.count, arguments.seed)
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--count", type=natural, default=160, help="changed copies of training scans")
+    parser.add_argument("--validation-count", type=natural, default=8, help="changed copies of validation scans")
+    parser.add_argument("--seed", type=natural, default=1)
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    arguments = make_parser().parse_args(words)
+    return run_command(lambda: synthesize(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
