@@ -21,7 +21,7 @@ from KidneyTumorCascadeLib.json_fields import MAX_BYTES
 from KidneyTumorCascadeLib.measurements import SideMeasurement, measure
 from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.preview import write_preview
-from KidneyTumorCascadeLib.progress import Progress
+from KidneyTumorCascadeLib.progress import Progress, StageTimer
 from KidneyTumorCascadeLib.report import RunRecord, build_manifest, manifest_path, output_stem, require_place_for, write_json
 from KidneyTumorCascadeLib.scan_check import check_scan
 from KidneyTumorCascadeLib.volume import Volume, read_scan, require_writable, write_volume
@@ -92,6 +92,7 @@ def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
         Cancelled: when the caller stops it.
     """
     check_request(request)
+    cascade.timer = StageTimer()  # A cascade may serve many scans.
     scan, warnings = read_checked(request.source, cascade)
     for box in request.boxes or ():
         box.slices(scan.in_lps_order().geometry)  # One beside the scan is refused before the first is segmented.

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from KidneyTumorCascadeLib import __version__, arguments, bundle, bundle_format, cli, commands, device, phantom_anatomy, segment_file
+from KidneyTumorCascadeLib import __version__, arguments, bundle, bundle_format, cli, commands, device, phantom_anatomy
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.evaluation import compare_label_maps
 from KidneyTumorCascadeLib.geometry import Box
 from KidneyTumorCascadeLib.phantom import PhantomSettings
+from KidneyTumorCascadeLib.preview import write_preview
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume, write_volume
 from Testing.bright_blocks import Desk, make_coronal_scan, make_scan, true_labels, use_brightness, write_dicom
 from Testing.tiny_bundle import make_tiny_bundle
@@ -115,8 +116,12 @@ def test_any_format_and_orientation_gives_labels_on_its_own_grid(desk: Desk, end
 
 def test_a_dicom_folder_is_segmented_and_its_name_stays_out_of_the_results(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = []
-    real = segment_file.write_preview
-    monkeypatch.setattr(segment_file, "write_preview", lambda *given: (titles.append(given[4]), real(*given)))
+
+    def draw(*given: Any) -> None:
+        titles.append(given[4])
+        write_preview(*given)
+
+    monkeypatch.setattr("KidneyTumorCascadeLib.segment_file.write_preview", draw)
     folder = write_dicom(desk.scan, desk.folder / "DOE^JANE")
     outcome = desk.segment("--preview", desk.out / "picture.png", source=folder, output="labels.seg.nrrd")
     assert outcome.code == 0
@@ -268,7 +273,7 @@ def test_boxes_go_to_standard_output_or_a_file(desk: Desk) -> None:
 def test_what_boxes_writes_segment_reads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.segment(output="found.nii.gz")
     desk.run("boxes", desk.ct, desk.out / "boxes.json", "--bundle", desk.bundle)
-    monkeypatch.setattr(commands.Cascade, "find_kidneys", None)
+    monkeypatch.setattr("KidneyTumorCascadeLib.cascade.Cascade.find_kidneys", None)
     assert desk.segment("--boxes", desk.out / "boxes.json").code == 0
     found, given = (read_label_map(desk.out / name).voxels for name in ("found.nii.gz", "labels.nii.gz"))
     assert np.array_equal(found, given)
@@ -404,7 +409,7 @@ def test_check_reports_also_without_a_bundle(desk: Desk, monkeypatch: pytest.Mon
 
 def test_demo_shows_how_far_the_result_is_from_the_truth(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "DEMO", COARSE)
-    words = ["demo", desk.out / "new" / "demo", "--bundle", desk.bundle, "--device", "cpu"]
+    words: list[str | Path] = ["demo", desk.out / "new" / "demo", "--bundle", desk.bundle, "--device", "cpu"]
     outcome = desk.run(*words)
     assert outcome.code == 0
     assert "known truth" in outcome.out
@@ -482,7 +487,7 @@ def test_the_program_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str
     desk = Desk(tmp_path, capsys)
     box = {"side": "left", "center_lps_mm": [70.0, -10.0, 120.0], "size_mm": [90.0, 90.0, 90.0]}
     (tmp_path / "boxes.json").write_text(json.dumps({"boxes": [box]}), encoding="utf-8")
-    words = ["segment", desk.ct, desk.out / "ergebnis-\u00e4.nii.gz", "--bundle", desk.bundle, "--boxes", tmp_path / "boxes.json"]
+    words: list[str | Path] = ["segment", desk.ct, desk.out / "ergebnis-\u00e4.nii.gz", "--bundle", desk.bundle, "--boxes", tmp_path / "boxes.json"]
     done = python("-m", "KidneyTumorCascadeLib", *words)
     assert done.returncode == 0, done.stderr
     assert all(line.startswith("Warning: ") for line in done.stderr.splitlines())
