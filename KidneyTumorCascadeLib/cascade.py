@@ -7,7 +7,7 @@ to the scan's own voxels, so that memory grows with the box and not with the sca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.bundle import Bundle, load_network
-from KidneyTumorCascadeLib.component_rules import Removal, apply_rules
+from KidneyTumorCascadeLib.component_rules import ComponentRules, Removal, apply_rules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, Slices, Vector
 from KidneyTumorCascadeLib.kidney_boxes import FoundKidneys, adaptive_boxes, fixed_boxes
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
-from KidneyTumorCascadeLib.merging import merge
+from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.normalization import for_scan
 from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
 from KidneyTumorCascadeLib.resampling import resample
@@ -129,7 +129,8 @@ class Cascade:
             grid = with_context(slices, scan.geometry, spacing, self.bundle.stages["kidney"].patch).resampled(spacing)
             kidney, tumor = self._on_ladder(lambda rung: self._predict(hu_on(grid, scan, rung), scan, ("kidney", "tumor"), rung, on_patch))
             target = scan.geometry.cropped(slices)
-            labels, removals = apply_rules(self._label(kidney, tumor, grid, target), target, self.preset.rules)
+            rules = rules_for(box.side, self.preset.rules)
+            labels, removals = apply_rules(self._label(kidney, tumor, grid, target), target, rules)
             kept = (Volume(kidney, grid), Volume(tumor, grid)) if self.keep_probabilities else None
             return SegmentedBox(LabelledBox(box, slices, labels), removals, kept)
 
@@ -180,7 +181,7 @@ class Cascade:
             slab = (slice(start, min(depth, start + step)), slice(0, height), slice(0, width))
             part = target.cropped(slab)
             p_kidney, p_tumor = (resample(values, grid, part) for values in (kidney, tumor))
-            labels[slab] = merge(self.merge, p_kidney, p_tumor, nested)
+            labels[slab] = MERGES[self.merge](p_kidney, p_tumor, nested)
         return labels
 
     def _on_ladder(self, work: Callable[[Rung], T]) -> T:
@@ -202,6 +203,11 @@ def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tens
         return torch.softmax(logits.float(), dim=1)[:, 1:]
 
     return predict
+
+
+def rules_for(side: str, rules: ComponentRules) -> ComponentRules:
+    """The rules for a box: one around both kidneys may hold twice as many parts."""
+    return replace(rules, max_kidney_parts=2 * rules.max_kidney_parts) if side == "both" else rules
 
 
 def hu_on(grid: Geometry, scan: Volume, rung: Rung) -> Tensor:

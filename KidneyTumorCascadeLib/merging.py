@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 
     Probability = NDArray[np.float32] | Tensor
 
-__all__ = ["ComponentRules", "Removal", "apply_rules", "compare", "merge", "overlay"]
+__all__ = ["MERGES", "ComponentRules", "Removal", "apply_rules", "compare", "overlay"]
 
 KIDNEY, TUMOR = 1, 2
 
 
-def overlay(p_kidney: Probability, p_tumor: Probability, threshold: float = 0.5) -> NDArray[np.uint8]:
+def overlay(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False, threshold: float = 0.5) -> NDArray[np.uint8]:
     """The tumor mask laid over the kidney mask: where both networks say yes, it is tumor.
 
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
+        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: what it does not call kidney is then no tumor either.
         threshold: a voxel belongs to a mask when its probability is above this.
 
     Returns:
         Labels (z, y, x).
     """
-    return stack_masks(p_kidney > threshold, p_tumor > threshold)
+    kidney, tumor = p_kidney > threshold, p_tumor > threshold
+    return stack_masks(kidney, tumor & kidney if tumor_in_kidney else tumor)
 
 
 def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
@@ -47,21 +49,19 @@ def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool =
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
-        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: being kidney and no tumor then has p_kidney - p_tumor.
+        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: the probability of background is then 1 - p_kidney, and
+            being kidney and no tumor has p_kidney - p_tumor.
 
     Returns:
         Labels (z, y, x).
     """
-    foreground = (p_kidney > 0.5) | (p_tumor > 0.5)
-    kidney_alone = p_kidney - p_tumor if tumor_in_kidney else p_kidney
-    return stack_masks(foreground, foreground & (p_tumor >= kidney_alone))
+    if tumor_in_kidney:
+        foreground = p_kidney > 0.5
+        return stack_masks(foreground, foreground & (p_tumor >= p_kidney - p_tumor))
+    return stack_masks(p_kidney > 0.5, (p_tumor > 0.5) & (p_tumor >= p_kidney))
 
 
-def merge(rule: str, p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
-    """Labels (z, y, x) by the rule "overlay" or "compare"; the arguments are those of the two functions."""
-    if rule == "overlay":
-        return overlay(p_kidney, p_tumor)
-    return compare(p_kidney, p_tumor, tumor_in_kidney)
+MERGES = {"overlay": overlay, "compare": compare}
 
 
 def stack_masks(kidney: Any, tumor: Any) -> NDArray[np.uint8]:

@@ -11,17 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from KidneyTumorCascadeLib import cascade as cascade_module
 from KidneyTumorCascadeLib.bundle import load_bundle
-from KidneyTumorCascadeLib.cascade import Cascade, assembled, body_midline, with_context
+from KidneyTumorCascadeLib.cascade import Cascade, assembled, body_midline, rules_for, with_context
+from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, box_of_slices
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
+from KidneyTumorCascadeLib.memory_ladder import ladder
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom, orientations
+from KidneyTumorCascadeLib.sliding_window import sliding_window
 from KidneyTumorCascadeLib.volume import Volume
 from Testing.tiny_bundle import make_tiny_bundle, read_description, write_description
 
+CASCADE = "KidneyTumorCascadeLib.cascade"
 CPU = Engine(torch.device("cpu"), torch.float32, "CPU, float32")
 SETTINGS = PhantomSettings(seed=3, spacing=(6.0, 6.0, 8.0), noise_sd=8.0)
 
@@ -146,6 +149,12 @@ def test_an_oblique_scan_gives_the_same_labels(cascade: Cascade) -> None:
     assert result.geometry == oblique.geometry.in_lps_order()
 
 
+def test_a_box_around_both_kidneys_may_hold_twice_the_parts() -> None:
+    rules = ComponentRules(max_kidney_parts=1)
+    assert rules_for("both", rules).max_kidney_parts == 2
+    assert rules_for("left", rules) == rules
+
+
 def test_probabilities_are_kept_when_asked_for(cascade: Cascade) -> None:
     scan = two_blocks()
     with_networks(cascade, 0.5, 0.5, 2.5)
@@ -155,7 +164,7 @@ def test_probabilities_are_kept_when_asked_for(cascade: Cascade) -> None:
     assert kept is not None
     kidney, tumor = kept
     assert kidney.geometry == tumor.geometry
-    assert 0.0 <= kidney.voxels.min()
+    assert kidney.voxels.min() >= 0.0
     assert kidney.voxels.max() <= 1.0
     assert kidney.geometry.spacing == pytest.approx((3.0, 3.0, 3.0), rel=0.05)
 
@@ -196,9 +205,9 @@ class Forgetful:
 def test_running_out_of_memory_is_survived_and_reported(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = two_blocks()
     expected = with_networks(cascade, 0.5, 0.5, 2.5).segment(scan).labels.voxels
-    cpu_rungs = cascade_module.ladder(CPU)
-    monkeypatch.setattr(cascade_module, "ladder", lambda engine: [replace(cpu_rungs[0], description="many patches at a time"), *cpu_rungs])
-    monkeypatch.setattr(cascade_module, "sliding_window", Forgetful(1, cascade_module.sliding_window))
+    cpu_rungs = ladder(CPU)
+    monkeypatch.setattr(f"{CASCADE}.ladder", lambda engine: [replace(cpu_rungs[0], description="many patches at a time"), *cpu_rungs])
+    monkeypatch.setattr(f"{CASCADE}.sliding_window", Forgetful(1, sliding_window))
     monkeypatch.setattr(Cascade, "_network", lambda self, name, device: Brightness({"tumor": 2.5}.get(name, 0.5)))
     result = cascade.segment(scan)
     assert np.array_equal(result.labels.voxels, expected)
@@ -206,7 +215,7 @@ def test_running_out_of_memory_is_survived_and_reported(cascade: Cascade, monkey
 
 
 def test_no_memory_at_all_is_a_sentence(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cascade_module, "sliding_window", Forgetful(9, None))
+    monkeypatch.setattr(f"{CASCADE}.sliding_window", Forgetful(9, None))
     with pytest.raises(SetupError, match="not enough memory"):
         cascade.segment(two_blocks())
 
@@ -215,7 +224,7 @@ def test_other_errors_are_not_taken_for_memory(cascade: Cascade, monkeypatch: py
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cascade_module, "sliding_window", broken)
+    monkeypatch.setattr(f"{CASCADE}.sliding_window", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cascade.segment(two_blocks())
 

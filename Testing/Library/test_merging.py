@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from KidneyTumorCascadeLib.bundle_format import MERGES
 from KidneyTumorCascadeLib.geometry import Geometry
-from KidneyTumorCascadeLib.merging import ComponentRules, Removal, apply_rules, compare, merge, overlay
+from KidneyTumorCascadeLib.merging import MERGES, ComponentRules, Removal, apply_rules, compare, overlay
 
 Labels = NDArray[np.uint8]
 
@@ -46,7 +45,7 @@ def random_probabilities(seed: int) -> tuple[NDArray[np.float32], NDArray[np.flo
 @given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.25, 0.5, 0.75]))
 def test_overlay_lays_the_tumor_over_the_kidney(seed: int, threshold: float) -> None:
     kidney, tumor = random_probabilities(seed)
-    labels = overlay(kidney, tumor, threshold)
+    labels = overlay(kidney, tumor, threshold=threshold)
     for index in np.ndindex(labels.shape):
         expected = 2 if tumor[index] > threshold else 1 if kidney[index] > threshold else 0
         assert labels[index] == expected
@@ -80,12 +79,12 @@ def test_merges_differ_where_both_networks_say_yes() -> None:
     assert compare(kidney, tumor).tolist() == [[[1, 2, 2]]]
 
 
-@pytest.mark.parametrize("name", MERGES)
+@pytest.mark.parametrize("name", sorted(MERGES))
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
 def test_tensors_and_arrays_give_the_same(name: str, kind: torch.dtype) -> None:
     kidney, tumor = random_probabilities(7)
-    from_arrays = merge(name, kidney, tumor)
-    from_tensors = merge(name, torch.from_numpy(kidney).to(kind), torch.from_numpy(tumor).to(kind))
+    from_arrays = MERGES[name](kidney, tumor)
+    from_tensors = MERGES[name](torch.from_numpy(kidney).to(kind), torch.from_numpy(tumor).to(kind))
     assert isinstance(from_tensors, np.ndarray)
     assert from_tensors.dtype == from_arrays.dtype == np.uint8
     assert np.array_equal(from_arrays, from_tensors)
@@ -105,8 +104,15 @@ def test_compare_takes_the_most_probable_of_nested_classes(seed: int) -> None:
 
 def test_a_tumor_half_seen_inside_a_certain_kidney_makes_no_hole() -> None:
     kidney, tumor = np.full((1, 1, 1), 0.9, dtype=np.float32), np.full((1, 1, 1), 0.46, dtype=np.float32)
-    assert merge("compare", kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 2
-    assert merge("overlay", kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 1
+    assert compare(kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 2
+    assert overlay(kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("name", sorted(MERGES))
+def test_where_tumors_are_kidney_too_there_is_no_tumor_outside(name: str) -> None:
+    kidney, tumor = np.full((1, 1, 1), 0.3, dtype=np.float32), np.full((1, 1, 1), 0.9, dtype=np.float32)
+    assert MERGES[name](kidney, tumor, True)[0, 0, 0] == 0
+    assert MERGES[name](kidney, tumor, False)[0, 0, 0] == 2
 
 
 def test_not_a_number_is_background() -> None:
