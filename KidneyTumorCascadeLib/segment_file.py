@@ -105,9 +105,9 @@ def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
         with cascade.timer.stage(WRITING):
             cascade.progress(WRITING, 0, 1)
             write_pictures_and_probabilities(request, scan, result, warnings, files)
-            labels = files.place(request.output)
-            write_volume(result.labels, labels)
-        manifest = manifest_of(request, cascade, scan, result, measured, warnings)
+            del scan  # A label map is copied twice on its way to the disk, which takes about the memory of the scan.
+            write_volume(result.labels, files.place(request.output))
+        manifest = manifest_of(request, cascade, result, measured, warnings)
         write_json(files.place(manifest_path(request.output)), manifest)
     cascade.progress(WRITING, 1, 1)
     return manifest
@@ -147,12 +147,12 @@ def probability_paths(output: Path, sides: Sequence[str]) -> list[Path]:
 
 
 def manifest_of(
-    request: Request, cascade: Cascade, scan: Volume, result: Segmentation, measured: Sequence[SideMeasurement], warnings: Sequence[str]
+    request: Request, cascade: Cascade, result: Segmentation, measured: Sequence[SideMeasurement], warnings: Sequence[str]
 ) -> dict[str, Any]:
     """The manifest of a run."""
     record = RunRecord(
         input=Path(public_name(request.source)),
-        geometry=scan.geometry,
+        geometry=result.labels.geometry,
         output=request.output,
         bundle=cascade.bundle.summary(),
         preset=cascade.preset.name,
