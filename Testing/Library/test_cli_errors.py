@@ -381,10 +381,13 @@ def raising(error: BaseException) -> Callable[..., None]:
 @pytest.mark.parametrize("number", [1, 4])
 @pytest.mark.parametrize("stop", [raising(KeyboardInterrupt()), lambda: signal.raise_signal(signal.SIGTERM)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_run_that_is_stopped_leaves_nothing(desk: Desk, stop: Callable[[], None], number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGTERM)
     at_patch(number, stop, monkeypatch)
-    check_refusal(desk, desk.segment("--probabilities", "--preview", desk.out / "picture.png"), 130, "Cancelled.")
-    assert signal.getsignal(signal.SIGTERM) == before
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        check_refusal(desk, desk.segment("--probabilities", "--preview", desk.out / "picture.png"), 130, "Cancelled.")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 BROKEN: list[tuple[str, BaseException]] = [(step, KeyboardInterrupt()) for step in ("measure", "write_preview", "write_volume", "write_json")]
