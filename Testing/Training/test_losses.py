@@ -1,0 +1,62 @@
+"""The losses against MONAI's and PyTorch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.losses import DiceLoss
+from torch import Tensor
+from torch.nn import functional
+
+from Training.losses import LENIENT_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn((3, 2, 5, 6, 7), generator=generator) * 3.0
+    target = (torch.rand((3, 5, 6, 7), generator=generator) < 0.3).to(torch.uint8)
+    target[1] = 0
+    return logits, target
+
+
+def monai_dice(logits: Tensor, target: Tensor, smooth: float) -> float:
+    loss = DiceLoss(softmax=True, to_onehot_y=True, include_background=False, squared_pred=False, batch=True, smooth_nr=smooth, smooth_dr=smooth)
+    return float(loss(logits, target[:, None].long()))
+
+
+def test_dice_is_that_of_monai_over_the_whole_batch(batch: tuple[Tensor, Tensor]) -> None:
+    assert float(dice_loss(*batch)) == pytest.approx(monai_dice(*batch, SMOOTH), abs=1e-6)
+
+
+def test_dice_and_cross_entropy_is_the_sum_of_monais_and_pytorchs(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = batch
+    expected = monai_dice(logits, target, LENIENT_SMOOTH) + float(functional.cross_entropy(logits, target.long()))
+    assert float(dice_and_cross_entropy(logits, target)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_gradients_are_those_of_monai(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = batch
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    dice_loss(ours, target).backward()
+    DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)(theirs, target[:, None].long()).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_perfect_and_opposite_predictions() -> None:
+    target = torch.zeros((1, 4, 4, 4), dtype=torch.uint8)
+    target[:, :2] = 1
+    sure = torch.stack((1.0 - target.float(), target.float()), dim=1) * 100.0
+    assert float(dice_loss(sure, target)) == pytest.approx(0.0, abs=1e-6)
+    assert float(dice_loss(-sure, target)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_dice_of_nothing_found_where_nothing_is_is_one() -> None:
+    nothing = torch.zeros((2, 3, 3, 3))
+    assert float(soft_dice(nothing, nothing)) == pytest.approx(1.0)
+
+
+def test_half_precision_logits_give_full_precision_probabilities(batch: tuple[Tensor, Tensor]) -> None:
+    probability = foreground(batch[0].bfloat16())
+    assert probability.dtype == torch.float32
+    assert probability.shape == batch[1].shape

@@ -1,0 +1,111 @@
+"""Configurations: those that come with the project work, and any mistake in one is a sentence."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from KidneyTumorCascadeLib.bundle_format import FOREGROUNDS, PATCH_LIMITS, STAGES
+from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.vnet import VNet
+from Training import settings
+from Training.settings import read_settings
+from Training.trainer import learning_rate, make_optimizer
+
+CONFIGS = sorted((Path(settings.__file__).parent / "configs").glob("*.json"))
+SMOKE = next(path for path in CONFIGS if path.stem == "smoke")
+
+
+def changed(tmp_path: Path, change: dict[str, Any]) -> Path:
+    """The smoke configuration with some common settings changed; None removes one."""
+    content = {**json.loads(SMOKE.read_text()), **change}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("stage", STAGES)
+def test_configurations_can_be_trained_and_make_bundles(path: Path, stage: str) -> None:
+    found = read_settings(path, stage)
+    assert found.stage == stage
+    assert found.sampling.foreground in FOREGROUNDS[stage]
+    assert all(PATCH_LIMITS[0] <= edge <= PATCH_LIMITS[1] and edge % found.shape.divisor == 0 for edge in found.sampling.patch)
+
+
+def test_a_stages_own_settings_come_before_the_common_ones() -> None:
+    assert read_settings(SMOKE, "kidney").sampling.foreground == (1, 2)
+    assert read_settings(SMOKE, "tumor").sampling.foreground == (2,)
+    assert read_settings(SMOKE, "tumor").sampling.spacing_mm == 6.0
+
+
+def test_augmentation_can_be_set(tmp_path: Path) -> None:
+    path = changed(tmp_path, {"spatial": {"mirror": False, "elastic_mm": 2.0}, "intensity": {"noise_hu": 5.0}})
+    sampling = read_settings(path, "roi").sampling
+    assert not sampling.spatial.mirror
+    assert sampling.spatial.elastic_mm == 2.0
+    assert sampling.intensity.noise_hu == 5.0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"loss": "focal"}, "loss is one of dice, dice_ce, not 'focal'"),
+        ({"cases": "medium", "stages": {"roi": {}}}, "cases is one of fine, coarse"),
+        ({"steps": 0}, "steps is 1 or more"),
+        ({"steps": 10.5}, "steps is a whole number"),
+        ({"batch": True}, "batch is a whole number"),
+        ({"patch": [16, 18, 16]}, "multiple of 4"),
+        ({"patch": 16}, "not iterable"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"optimizer": {"kind": "lion", "learning_rate": 1, "weight_decay": 0}}, "one of adamw, sgd"),
+        ({"optimizer": {"kind": "sgd", "learning_rate": -1, "weight_decay": 0}}, "impossible"),
+        ({"optimizer": {"kind": "sgd", "rate": 1}}, "optimizer.rate is not a setting"),
+        ({"spatial": {"rotate": 3}}, "spatial.rotate is not a setting"),
+        ({"intensity": [1]}, "is not a setting"),
+        ({"network": {"channels": 3}}, "unknown network settings: channels"),
+        ({"normalization": {"kind": "statistical", "sigma": 2.5}}, "fixed statistics"),
+        ({"leaning_rate": 0.1}, "leaning_rate is not a setting"),
+        ({"patch": None}, "lacks 'patch' for the stage 'roi'"),
+        ({"stages": {"kidney": {}}}, "lacks 'roi'"),
+        ({"stages": None}, "lacks 'stages'"),
+        ({"stages": {"roi": [1]}}, "cannot be used"),
+    ],
+    ids=str,
+)
+def test_a_broken_setting_is_a_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_settings(changed(tmp_path, change), "roi")
+    assert said in str(caught.value)
+    assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"', "\xff"], ids=["cut", "list", "text", "no UTF-8"])
+def test_a_file_that_is_no_configuration_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"config.json"):
+        read_settings(path, "roi")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_settings(tmp_path / "missing.json", "roi")
+
+
+def test_the_learning_rate_rises_and_falls_to_zero() -> None:
+    found = read_settings(SMOKE, "roi")
+    rates = [learning_rate(step, found) for step in range(found.steps + 1)]
+    assert rates[:4] == pytest.approx([0.005, 0.01, 0.015, 0.02])
+    assert max(rates) == rates[4] == pytest.approx(0.02)
+    assert all(later < earlier for earlier, later in pairwise(rates[4:]))
+    assert rates[14] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_published_optimizer_can_be_chosen(tmp_path: Path) -> None:
+    published = {"kind": "sgd", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9}
+    found = read_settings(changed(tmp_path, {"optimizer": published}), "roi")
+    (group,) = make_optimizer(VNet(found.shape), found.optimizer).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.001, 0.9, 0.01)

@@ -1,0 +1,191 @@
+"""The pool: what SOURCES.json may say, and that the two sides of the split stay apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.volume import Volume, write_volume
+from Training import synthesis
+from Training.cases import Case, load_cases
+from Training.lesion_shapes import Shape, shape_of
+from Training.sources import Sources, read_sources
+from Training.synthesis import LesionBank, build_split, copy_name, is_synthetic, phantom_name, phantom_seeds, variant, with_lesions, write_case
+
+
+@pytest.fixture(autouse=True)
+def small_lesions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones take seconds."""
+    monkeypatch.setattr(synthesis, "TUMOR_DIAMETER_MM", (10.0, 25.0))
+    monkeypatch.setattr(synthesis, "CYST_DIAMETER_MM", (6.0, 15.0))
+
+
+@pytest.fixture
+def shape() -> Shape:
+    z, y, x = np.mgrid[:18, :18, :18] - 8.5
+    return shape_of(z**2 + y**2 + x**2 <= 81, "ball")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, body_with_tumor: Case, body: Case) -> Path:
+    """Two scans with kidneys, one without labels, and the label map of a patient with tumor and cyst on either side."""
+    for name, case in (("a", body), ("b", body_with_tumor)):
+        write_volume(Volume(case.hu, case.geometry), tmp_path / f"{name}.nii.gz")
+        write_volume(Volume(case.labels, case.geometry), tmp_path / f"{name}_labels.nii.gz")
+    write_volume(Volume(body.hu[:20], replace(body.geometry, size=(72, 72, 20))), tmp_path / "c.nii.gz")
+    lesions = np.zeros((40, 40, 40), dtype=np.uint8)
+    lesions[5:17, 5:17, 5:17] = 2
+    lesions[22:33, 22:33, 22:33] = 3
+    for name in ("x", "y"):
+        write_volume(Volume(lesions, replace(body.geometry, size=(40, 40, 40), spacing=(1.0, 1.0, 1.0))), tmp_path / f"{name}.nii.gz")
+    return tmp_path
+
+
+CONTENT: dict[str, Any] = {
+    "scans": [
+        {"name": "a", "ct": "a.nii.gz", "labels": "a_labels.nii.gz", "kidney_labels": [1], "split": "train"},
+        {"name": "b", "ct": "b.nii.gz", "labels": "b_labels.nii.gz", "split": "validation"},
+        {"name": "c", "ct": "c.nii.gz", "labels": None, "split": "train"},
+    ],
+    "lesions": [{"labels": "x.nii.gz", "split": "train"}, {"labels": "y.nii.gz", "split": "validation"}],
+    "phantoms": 2,
+}
+
+
+def sources_file(folder: Path, content: Any = CONTENT) -> Path:
+    path = folder / "SOURCES.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_sources_are_read_with_paths_of_their_own_folder(folder: Path) -> None:
+    sources = read_sources(sources_file(folder))
+    assert [scan.name for scan in sources.scans] == ["a", "b", "c"]
+    assert sources.scans[0].ct == folder / "a.nii.gz"
+    assert sources.scans[0].kidney_labels == (1,)
+    assert sources.scans[1].kidney_labels == ()
+    assert sources.scans[2].labels is None
+    assert sources.lesions[1].labels == folder / "y.nii.gz"
+    assert sources.phantoms == 2
+
+
+def with_scan(**changes: Any) -> dict[str, Any]:
+    """The content with another second scan."""
+    first, second, *others = CONTENT["scans"]
+    changed = {name: value for name, value in {**second, **changes}.items() if value != "remove"}
+    return {**CONTENT, "scans": [first, changed, *others]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (with_scan(name="a"), "the name a is there 2 times"),
+        (with_scan(ct="a.nii.gz"), "a.nii.gz is there 2 times"),
+        ({**CONTENT, "lesions": [{"labels": "x.nii.gz", "split": side} for side in ("train", "validation")]}, "x.nii.gz is there 2 times"),
+        (with_scan(split="test"), "split is one of train, validation, not 'test'"),
+        (with_scan(labels="remove"), "lack 'labels'"),
+        (with_scan(label="b"), "'label' is not known"),
+        (with_scan(name="../b"), "cannot be a file's name"),
+        (with_scan(ct="gone.nii.gz"), "which does not exist"),
+        ({**CONTENT, "phantoms": -1}, "phantoms is a whole number"),
+        ({"lesions": []}, "lack 'scans'"),
+        ([], "cannot be used"),
+        ({**CONTENT, "scans": ["a"]}, "cannot be used"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_sources_are_a_sentence(folder: Path, content: Any, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_sources(sources_file(folder, content))
+    assert said in str(caught.value)
+    assert "SOURCES.json" in str(caught.value)
+
+
+def test_sources_that_are_no_json_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "SOURCES.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be used"):
+        read_sources(tmp_path / "SOURCES.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_sources(tmp_path / "missing.json")
+
+
+def test_names_tell_what_is_synthetic() -> None:
+    assert is_synthetic(copy_name("any", 7))
+    assert is_synthetic(copy_name("any", 1234))
+    assert is_synthetic(phantom_name(10_000))
+    assert not any(is_synthetic(name) for name in ("case_00000", "head_very_large", "phantom_like", "a_v12"))
+
+
+def test_no_phantom_is_in_both_splits() -> None:
+    sources = Sources((), (), phantoms=5000)
+    assert len(phantom_seeds(sources, "train")) == 5000
+    assert not set(phantom_seeds(sources, "train")) & set(phantom_seeds(sources, "validation"))
+
+
+def test_a_pool_is_built_by_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch, body: Case) -> None:
+    monkeypatch.setattr(synthesis, "phantom_case", lambda seed, rng: replace(body, name=phantom_name(seed), spacing_mm=1.5))
+    pool = folder / "pool"
+    words = [str(sources_file(folder)), str(pool), "--count", "3", "--validation-count", "1"]
+    assert synthesis.main(words) == 0
+    train, validation = load_cases(pool / "train" / "fine"), load_cases(pool / "validation" / "coarse")
+    assert [case.name for case in train] == ["a", "a_v000", "a_v001", "a_v002", "c", "phantom_10000", "phantom_10001"]
+    assert [case.name for case in validation] == ["b", "b_v000", "phantom_20000", "phantom_20001", "phantom_20002"]
+    assert {case.spacing_mm for case in train} == {1.5}
+    assert {case.spacing_mm for case in validation} == {3.0}
+    assert synthesis.main(words) == 2
+
+
+def test_the_same_seed_makes_the_same_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = replace(read_sources(sources_file(folder)), phantoms=0)
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        build_split(sources, "train", folder / name, 1, seed)
+    first, again, other = (load_cases(folder / name / "train" / "coarse")[1] for name in ("first", "again", "other"))
+    assert np.array_equal(first.hu, again.hu)
+    assert not np.array_equal(first.hu, other.hu)
+
+
+def test_lesions_of_the_other_split_are_not_read(folder: Path) -> None:
+    sources = replace(read_sources(sources_file(folder)), phantoms=0)
+    (folder / "y.nii.gz").unlink()
+    build_split(sources, "train", folder / "pool", 1, 1)
+    with pytest.raises(InputError, match=r"y.nii.gz"):
+        build_split(sources, "validation", folder / "pool", 1, 1)
+
+
+def test_copies_of_no_kidneys_are_a_sentence(folder: Path) -> None:
+    sources = read_sources(sources_file(folder))
+    only_negative = replace(sources, scans=sources.scans[2:], phantoms=0)
+    with pytest.raises(InputError, match="No scan of the train split has kidney labels"):
+        build_split(only_negative, "train", folder / "pool", 3, 1)
+
+
+def test_lesions_are_grown_as_far_as_there_are_forms(body: Case, shape: Shape) -> None:
+    grown = [with_lesions(body, LesionBank([shape], []), np.random.default_rng(seed)) for seed in range(6)]
+    assert any((case.labels == 2).any() for case in grown)
+    assert with_lesions(body, LesionBank([], []), np.random.default_rng(0)) is body
+
+
+def test_a_variant_is_changed_and_its_original_is_not(body: Case, shape: Shape) -> None:
+    before = body.hu.copy()
+    changed = [variant(body, LesionBank([shape], [shape]), np.random.default_rng(seed)) for seed in range(4)]
+    assert any(not np.array_equal(case.hu, before) for case in changed)
+    assert np.array_equal(body.hu, before)
+    assert all(set(np.unique(case.labels)) <= {0, 1, 2} for case in changed)
+
+
+def test_the_fine_version_keeps_the_place_of_a_removed_kidney(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "FINE_MARGIN_MM", 4.0)
+    for kind in ("fine", "coarse"):
+        (tmp_path / kind).mkdir()
+    removed = replace(body, labels=np.where(np.arange(72) < 36, body.labels, 0).astype(np.uint8))
+    write_case(removed, tmp_path, region=body)
+    (fine,) = load_cases(tmp_path / "fine")
+    assert fine.hu.shape[2] > 50
+    write_case(replace(removed, name="alone"), tmp_path)
+    assert load_cases(tmp_path / "fine")[0].hu.shape[2] < 30

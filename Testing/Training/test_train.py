@@ -1,0 +1,263 @@
+"""Training: it learns, survives being killed without a trace in the result, and says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import runpy
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from KidneyTumorCascadeLib.device import Engine, choose_device
+from KidneyTumorCascadeLib.errors import CascadeError, InputError
+from KidneyTumorCascadeLib.vnet import VNet
+from Training import train, trainer
+from Training.settings import StageSettings, read_settings
+from Training.trainer import MovingAverage, Trainer
+
+SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
+ROOT = SMOKE.parent.parent.parent
+CPU = Engine(torch.device("cpu"), torch.float32, "CPU, float32")
+KILLED_AT = 11
+COMMANDS = ("synthesis", "train", "evaluate", "export_bundle")
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> StageSettings:
+    """Sixteen steps with a checkpoint at the eighth, and few patches to validate with."""
+    monkeypatch.setattr(trainer, "VALIDATION_PATCHES", 4)
+    return replace(read_settings(SMOKE, "kidney"), steps=16)
+
+
+def words_for(stage: str, pool: Path, out: Path, config: Path = SMOKE) -> list[str]:
+    return ["--config", str(config), "--stage", stage, "--data", str(pool), "--out", str(out), "--device", "cpu"]
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def train_killed(settings: StageSettings, pool: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that ends without notice after its checkpoint, between two others."""
+    killed = Trainer(settings, pool, out, CPU, seed=1)
+    step = killed.train_step
+
+    def dying_step() -> float:
+        if killed.step == KILLED_AT:
+            raise KilledError
+        return step()
+
+    monkeypatch.setattr(killed, "train_step", dying_step)
+    with pytest.raises(KilledError):
+        killed.run()
+
+
+def test_loss_falls_and_dice_rises(runs: Path) -> None:
+    for stage in ("roi", "kidney"):
+        log = log_of(runs / stage)
+        assert [int(row["step"]) for row in log] == [8, 16, 24]
+        assert float(log[-1]["loss"]) < 0.8 * float(log[0]["loss"])
+        assert float(log[-1]["validation_dice"]) > 0.05
+
+
+def test_a_run_leaves_weights_checkpoint_and_log_and_nothing_else(runs: Path) -> None:
+    for stage in ("roi", "kidney", "tumor"):
+        assert sorted(path.name for path in (runs / stage).iterdir()) == ["checkpoint.pt", "log.csv", "weights.safetensors"]
+        network = VNet(read_settings(SMOKE, stage).shape)
+        network.load_state_dict(load_file(runs / stage / "weights.safetensors"))
+
+
+def test_a_killed_and_resumed_training_ends_with_the_same_weights(
+    short: StageSettings, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    expected = Trainer(short, pool, whole, CPU, seed=1)
+    expected.run()
+    train_killed(short, pool, broken, monkeypatch)
+    # The seed differs, as everything must come from the checkpoint.
+    resumed = Trainer(short, pool, broken, CPU, seed=77)
+    assert resumed.resume()
+    assert resumed.step == 8
+    resumed.run()
+    for name, value in expected.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+        assert torch.equal(expected.average.state[name], resumed.average.state[name]), name
+    assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
+    assert [(row["step"], row["loss"], row["validation_dice"]) for row in log_of(whole)] == [
+        (row["step"], row["loss"], row["validation_dice"]) for row in log_of(broken)
+    ]
+
+
+def test_a_finished_training_is_left_as_it_is(runs: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs / "kidney", tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    assert train.main(words_for("kidney", pool, tmp_path / "run")) == 0
+    assert "resumed at step 24 of 24" in capsys.readouterr().out
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_stage_can_start_from_anothers_weights(short: StageSettings, runs: Path, pool: Path, tmp_path: Path) -> None:
+    begun = Trainer(short, pool, tmp_path, CPU, seed=1)
+    weights = load_file(runs / "roi" / "weights.safetensors")
+    begun.start_from(runs / "roi" / "weights.safetensors")
+    for state in (begun.network.state_dict(), begun.average.state):
+        assert all(torch.equal(state[name], value.float()) for name, value in weights.items())
+    begun.train_step()
+    assert any(not torch.equal(begun.network.state_dict()[name], value.float()) for name, value in weights.items())
+
+
+def test_a_loss_that_is_no_number_is_refused_before_it_does_harm(short: StageSettings, pool: Path, tmp_path: Path) -> None:
+    poisoned = Trainer(short, pool, tmp_path, CPU, seed=1)
+    with torch.no_grad():
+        poisoned.network.head.bias.fill_(float("nan"))
+    with pytest.raises(CascadeError, match=r"loss became nan at step 1; lower the learning rate"):
+        poisoned.run()
+    assert all(torch.isfinite(value).all() for value in poisoned.average.state.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gradient_that_is_no_number_is_refused_too(short: StageSettings, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The square root has no finite slope at zero.
+    monkeypatch.setitem(trainer.LOSSES, "dice_ce", lambda logits, target: (logits * 0.0).sum().sqrt() + logits.mean())
+    steep = Trainer(short, pool, tmp_path, CPU, seed=1)
+    before = {name: value.clone() for name, value in steep.network.state_dict().items()}
+    with pytest.raises(CascadeError, match=r"gradient became nan at step 1"):
+        steep.train_step()
+    assert all(torch.equal(before[name], value) for name, value in steep.network.state_dict().items())
+
+
+def test_counts_of_batches_survive_averaging(short: StageSettings, pool: Path, tmp_path: Path) -> None:
+    """Batch normalization keeps whole numbers, which are neither averaged nor rounded to float16."""
+    batch_norm = replace(short, shape=replace(short.shape, norm="batch"), steps=3, validate_every=3)
+    trained = Trainer(batch_norm, pool, tmp_path, CPU, seed=1)
+    trained.run()
+    weights = load_file(tmp_path / "weights.safetensors")
+    counts = {name: value for name, value in weights.items() if name.endswith("num_batches_tracked")}
+    assert counts
+    assert all(value.dtype == torch.int64 and int(value) == 3 for value in counts.values())
+    assert weights["ups.0.norm.running_var"].dtype == torch.float32
+    assert weights["head.weight"].dtype == torch.float16
+
+
+def test_the_moving_average_lags_behind() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(0.0)
+    average = MovingAverage(network, decay=0.9)
+    network.weight.data.fill_(1.0)
+    average.update(network, step=1)
+    assert float(average.state["weight"]) == pytest.approx(1.0 - 2.0 / 11.0)
+    average.update(network, step=10_000)
+    assert float(average.state["weight"]) == pytest.approx(1.0 - 0.9 * 2.0 / 11.0)
+    assert float(network.weight.detach()) == 1.0
+
+
+def test_float16_scales_gradients_and_other_precisions_do_not() -> None:
+    assert not trainer.make_scaler(CPU).is_enabled()
+    assert trainer.make_scaler(replace(CPU, precision=torch.float16)).is_enabled()
+
+
+def test_another_stages_checkpoint_is_refused(runs: Path, pool: Path, short: StageSettings) -> None:
+    with pytest.raises(InputError, match=r"checkpoint of the stage 'roi', not of 'kidney'"):
+        Trainer(short, pool, runs / "roi", CPU, seed=1).resume()
+
+
+def test_a_checkpoint_of_another_network_is_refused(runs: Path, pool: Path, short: StageSettings) -> None:
+    wider = replace(short, shape=replace(short.shape, base_channels=4))
+    with pytest.raises(InputError, match="made with another configuration"):
+        Trainer(wider, pool, runs / "kidney", CPU, seed=1).resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut"])
+def test_a_damaged_checkpoint_is_refused(short: StageSettings, pool: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoint.pt is damaged"):
+        Trainer(short, pool, tmp_path, CPU, seed=1).resume()
+
+
+def test_weights_that_do_not_fit_are_refused(short: StageSettings, runs: Path, pool: Path, tmp_path: Path) -> None:
+    wider = Trainer(replace(short, shape=replace(short.shape, base_channels=4)), pool, tmp_path, CPU, seed=1)
+    with pytest.raises(InputError, match=r"damaged or another network's"):
+        wider.start_from(runs / "roi" / "weights.safetensors")
+    with pytest.raises(InputError, match="no weights"):
+        wider.start_from(tmp_path / "missing.safetensors")
+
+
+def test_a_broken_configuration_is_a_sentence_and_exit_code_2(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    assert train.main(words_for("roi", pool, tmp_path / "out", tmp_path / "broken.json")) == 2
+    message = capsys.readouterr().err
+    assert "broken.json is not valid JSON" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_pool_is_a_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(words_for("roi", tmp_path / "nowhere", tmp_path / "out")) == 2
+    assert "There are no cases" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_ends_with_130(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Trainer) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "train_step", interrupt)
+    assert train.main(words_for("roi", pool, tmp_path)) == 130
+
+
+@pytest.mark.parametrize("words", [["--steps", "0"], ["--seed", "-1"], ["--stage", "liver"]])
+def test_impossible_arguments_end_with_2(words: list[str], pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train.main([*words_for("roi", pool, tmp_path), *words])
+    assert ended.value.code == 2
+
+
+def test_the_device_is_chosen_by_name(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(train, "choose_device", lambda name: asked.append(name) or choose_device("cpu"))
+    monkeypatch.setattr(Trainer, "run", lambda self: None)
+    assert train.main([*words_for("roi", pool, tmp_path), "--steps", "3"]) == 0
+    assert asked == ["cpu"]
+
+
+@pytest.fixture
+def fresh_imports() -> Iterator[None]:
+    """As in a new process, started elsewhere: the repository is not on the path and nothing of Training is loaded."""
+    path, modules = sys.path, dict(sys.modules)
+    sys.path = [entry for entry in path if Path(entry).resolve() != ROOT and entry]
+    for name in [name for name in modules if name.split(".")[0] == "Training"]:
+        del sys.modules[name]
+    yield
+    sys.path = path
+    sys.modules.clear()
+    sys.modules.update(modules)
+
+
+@pytest.mark.usefixtures("fresh_imports")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_run_as_files_from_anywhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python Training/train.py` has Training on the path, not the folder it lies in."""
+    monkeypatch.chdir(tmp_path)
+    sys.path.insert(0, str(ROOT / "Training"))
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "Training" / f"{name}.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert f"usage: {name}.py" in capsys.readouterr().out
+
+
+def test_every_command_is_known_here() -> None:
+    files = (ROOT / "Training").glob("*.py")
+    assert sorted(path.stem for path in files if '__name__ == "__main__"' in path.read_text(encoding="utf-8")) == sorted(COMMANDS)
