@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.bundle import Bundle, load_network
 from KidneyTumorCascadeLib.component_rules import ComponentRules, Removal, apply_rules
-from KidneyTumorCascadeLib.device import Engine
+from KidneyTumorCascadeLib.device import PRECISION_VARIABLE, Engine
+from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, Slices, Vector
-from KidneyTumorCascadeLib.kidney_boxes import FoundKidneys, adaptive_boxes, fixed_boxes
+from KidneyTumorCascadeLib.kidney_boxes import NOTHING_FOUND, FoundKidneys, adaptive_boxes, fixed_boxes
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
 from KidneyTumorCascadeLib.merging import MERGES
@@ -32,6 +33,8 @@ from KidneyTumorCascadeLib.volume import Volume
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
 SLAB_VOXELS = 8_000_000
 BODY_HU = -300.0
+# A couch or an arm may touch the border of the field of view; a body that is cut covers more of it.
+MOST_OF_A_FACE = 0.05
 TUMOR = 2
 Probability = NDArray[np.float32]
 T = TypeVar("T")
@@ -60,11 +63,13 @@ class Segmentation:
         labels: uint8 label map of the scan's own grid: 0 background, 1 kidney, 2 tumor.
         boxes: what was found in each box.
         warnings: one sentence each.
+        passed_over: parts of ROI-V-Net's prediction that were not taken for kidney, counted by reason.
     """
 
     labels: Volume
     boxes: list[SegmentedBox]
     warnings: list[str] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 class Cascade:
@@ -79,7 +84,7 @@ class Cascade:
         should_stop: asked between patches; True raises Cancelled.
 
     Raises:
-        InputError: when the bundle has no such preset.
+        InputError: when the bundle has no such preset, or there is no such rule.
     """
 
     def __init__(
@@ -95,11 +100,14 @@ class Cascade:
         self.engine = engine
         self.preset = bundle.preset(preset)
         self.merge = merge or self.preset.merge
+        if self.merge not in MERGES:
+            raise InputError(f"There is no merge rule {self.merge!r}; choose one of {', '.join(MERGES)}.")
         self.progress: Progress = progress or Reporter()
         self.should_stop = should_stop
         self.timer = StageTimer()
         self.keep_probabilities = False
         self.warnings: list[str] = []
+        self._rungs = ladder(engine)
         self._networks: dict[tuple[str, torch.device], nn.Module] = {}
 
     def find_kidneys(self, volume: Volume) -> FoundKidneys:
@@ -110,7 +118,8 @@ class Cascade:
             (probability,), midline = self._on_ladder(lambda rung: self._look_for_kidneys(scan, grid, rung))
             rules = self.preset.boxes
             if rules.kind == "fixed":
-                return FoundKidneys(fixed_boxes(probability > rules.threshold, grid, scan.geometry, rules.edge_voxels))
+                boxes = fixed_boxes(probability > rules.threshold, grid, scan.geometry, rules.edge_voxels)
+                return FoundKidneys(boxes, whole_half_warnings(boxes))
             return adaptive_boxes(probability, grid, rules, midline)
 
     def segment_box(self, volume: Volume, box: Box, turn: tuple[int, int] = (0, 1)) -> SegmentedBox:
@@ -137,10 +146,10 @@ class Cascade:
     def segment(self, volume: Volume, boxes: Sequence[Box] | None = None) -> Segmentation:
         """The whole cascade over a CT. Boxes that are given are segmented as they are; without any the kidneys are found first."""
         self.warnings = []
-        found = self.find_kidneys(volume) if boxes is None else FoundKidneys(list(boxes))
+        found = self.find_kidneys(volume) if boxes is None else FoundKidneys(list(boxes), [] if boxes else [NOTHING_FOUND])
         parts = [self.segment_box(volume, box, (index, len(found.boxes))) for index, box in enumerate(found.boxes)]
         warnings = [*found.warnings, *empty_box_warnings(parts), *self.warnings]
-        return Segmentation(assembled(volume, [part.part for part in parts]), parts, warnings)
+        return Segmentation(assembled(volume, [part.part for part in parts]), parts, warnings, found.dropped)
 
     def _look_for_kidneys(self, scan: Volume, grid: Geometry, rung: Rung) -> tuple[list[Probability], float | None]:
         """ROI-V-Net's probabilities on the grid, and the midline of the body (LPS x in mm)."""
@@ -163,6 +172,11 @@ class Cascade:
             should_stop=self.should_stop,
             sums_on=rung.sums_on,
         )
+        if not all(bool(torch.isfinite(result).all()) for result in results):
+            raise SetupError(
+                f"The networks gave values that are no numbers with {rung.engine.description}; "
+                f"set the environment variable {PRECISION_VARIABLE} to float32 and try again."
+            )
         return [result[0].cpu().numpy() for result in results]
 
     def _network(self, name: str, device: torch.device) -> nn.Module:
@@ -185,13 +199,15 @@ class Cascade:
         return labels
 
     def _on_ladder(self, work: Callable[[Rung], T]) -> T:
-        """Do the work; where memory runs out, again with less need of it. Each step is a warning of the run."""
+        """Do the work; where memory runs out, again with less need of it, and from then on so. Each step is a warning of the run."""
 
         def report(step: str) -> None:
             self._networks.clear()
+            self._rungs = self._rungs[1:]
+            self.engine = self._rungs[0].engine
             self.warnings.append(step)
 
-        return climb_down(ladder(self.engine), work, report)
+        return climb_down(self._rungs, work, report)
 
 
 def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tensor]:
@@ -216,11 +232,15 @@ def hu_on(grid: Geometry, scan: Volume, rung: Rung) -> Tensor:
 
 
 def body_midline(hu: Tensor, grid: Geometry) -> float | None:
-    """LPS x (mm) of the middle of everything denser than fat, at the height of the grid's centre; None in a grid of air."""
-    body = (hu > BODY_HU).sum(dim=(0, 1)).double().cpu().numpy()
-    if not body.any():
+    """LPS x (mm) of the middle of everything denser than fat, at the height of the grid's centre.
+
+    None in a grid of air, and where the field of view cuts the body on the right or left: its middle is then not the patient's.
+    """
+    body = hu > BODY_HU
+    profile = body.sum(dim=(0, 1)).double().cpu().numpy()
+    if not profile.any() or max(profile[0], profile[-1]) > MOST_OF_A_FACE * body.shape[0] * body.shape[1]:
         return None
-    x = float((body * np.arange(len(body))).sum() / body.sum())
+    x = float((profile * np.arange(len(profile))).sum() / profile.sum())
     middle = (np.array(grid.size) - 1.0) / 2.0
     return float(grid.to_patient((x, middle[1], middle[2]))[0])
 
@@ -248,6 +268,11 @@ def assembled(volume: Volume, parts: Sequence[LabelledBox]) -> Volume:
     for part in parts:
         in_lps[part.slices] = np.maximum(in_lps[part.slices], part.labels)
     return Volume(labels, volume.geometry)
+
+
+def whole_half_warnings(boxes: Sequence[Box]) -> list[str]:
+    """A sentence for every half in which ROI-V-Net found nothing."""
+    return [f"No kidney was found in the {box.side} half of the scan; all of it was searched." for box in boxes if box.source == "whole half"]
 
 
 def empty_box_warnings(parts: Sequence[SegmentedBox]) -> list[str]:

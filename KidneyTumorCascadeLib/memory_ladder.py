@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from KidneyTumorCascadeLib.device import Engine, is_out_of_memory, release_memory
+from KidneyTumorCascadeLib.device import Engine, choose_device, is_out_of_memory, release_memory
 from KidneyTumorCascadeLib.errors import SetupError
 
 CPU = torch.device("cpu")
@@ -38,12 +38,12 @@ def ladder(engine: Engine) -> list[Rung]:
     last = Rung(engine, 1, CPU, "one patch at a time on the CPU")
     if engine.device.type == "cpu":
         return [last]
-    name, cpu = engine.device.type, Engine(CPU, torch.float32, "CPU, float32")
+    name = engine.device.type
     return [
         Rung(engine, GPU_BATCH, engine.device, f"{GPU_BATCH} patches at a time on {name}"),
         Rung(engine, 1, engine.device, f"one patch at a time on {name}"),
         Rung(engine, 1, CPU, f"one patch at a time on {name}, adding up on the CPU"),
-        Rung(cpu, 1, CPU, last.description),
+        Rung(choose_device("cpu"), 1, CPU, last.description),
     ]
 
 

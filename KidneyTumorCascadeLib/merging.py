@@ -1,7 +1,9 @@
 """Two probabilities of each voxel, to be kidney and to be tumor, become one label: 0 background, 1 kidney, 2 tumor.
 
-The publication describes the merging twice, by overlaying the masks and by comparing the probabilities; both are here. Both call a voxel
-foreground when at least one of the two networks does, so they differ only in what they call kidney and what tumor.
+The publication describes the merging twice, by overlaying the masks and by comparing the probabilities; both are here. They agree on what is
+background and differ only in what they call kidney and what tumor. What is foreground depends on what the Kidney-V-Net was trained to find:
+without tumors, a voxel is foreground when at least one of the two networks says so; with tumors taken in, when the Kidney-V-Net does, and
+the Tumor-V-Net only divides it.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def overlay(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool =
 
 
 def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
-    """The most probable of background, kidney and tumor; tumor where kidney and tumor are equally probable.
+    """Foreground where it is more probable than background; there the more probable of kidney and tumor, tumor where they are equally so.
 
     Each network has its own background, 1 - p. A voxel is background when both call it that, so the probability of background is taken as
     the smaller of the two, 1 - max(p_kidney, p_tumor). (Their product would be smaller still, and make a voxel foreground that both
@@ -49,8 +51,8 @@ def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool =
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
-        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: the probability of background is then 1 - p_kidney, and
-            being kidney and no tumor has p_kidney - p_tumor.
+        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too. Then p_kidney decides whether a voxel is either of the two,
+            and p_tumor against p_kidney - p_tumor which of them.
 
     Returns:
         Labels (z, y, x).

@@ -16,7 +16,7 @@ from KidneyTumorCascadeLib.cascade import Cascade, assembled, body_midline, rule
 from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
-from KidneyTumorCascadeLib.geometry import Box, Geometry, box_of_slices
+from KidneyTumorCascadeLib.geometry import AxisOrder, Box, Geometry, box_of_slices
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.memory_ladder import ladder
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom, orientations
@@ -126,6 +126,7 @@ def test_fixed_boxes_fall_back_to_whole_halves(bundle_folder: Path) -> None:
     cascade = with_networks(Cascade(load_bundle(bundle_folder), CPU, "paper"), 99.0, 0.5, 2.5)
     found = cascade.find_kidneys(two_blocks())
     assert [(box.side, box.source) for box in found.boxes] == [("right", "whole half"), ("left", "whole half")]
+    assert found.warnings == [f"No kidney was found in the {side} half of the scan; all of it was searched." for side in ("right", "left")]
 
 
 def test_every_orientation_gives_the_same_labels(cascade: Cascade) -> None:
@@ -138,6 +139,26 @@ def test_every_orientation_gives_the_same_labels(cascade: Cascade) -> None:
         result = cascade.segment(turned, [half_box(turned)]).labels
         assert result.geometry == turned.geometry, code
         assert np.array_equal(result.in_lps_order().voxels, reference.voxels), code
+
+
+def test_kidneys_are_found_on_the_same_sides_in_every_orientation(cascade: Cascade) -> None:
+    scan = two_blocks()
+    reference = with_networks(cascade, 0.5, 0.5, 2.5).segment(scan)
+    for code in orientations():
+        order = order_of(code)
+        result = cascade.segment(Volume(order.apply(scan.voxels), scan.geometry.reordered(order)))
+        assert np.array_equal(result.labels.in_lps_order().voxels, reference.labels.voxels), code
+        for found, expected in zip(result.boxes, reference.boxes, strict=True):
+            assert found.part.box.side == expected.part.box.side, code
+            np.testing.assert_allclose(found.part.box.center, expected.part.box.center, atol=1e-6)
+            np.testing.assert_allclose(found.part.box.size, expected.part.box.size, atol=1e-6)
+
+
+def order_of(code: str) -> AxisOrder:
+    """How to view an array in LPS order as one whose axes run towards these directions."""
+    x, y, z = (next(index for index, pair in enumerate(("LR", "PA", "SI")) if letter in pair) for letter in code)
+    flips = [letter in "RAI" for letter in code]
+    return AxisOrder((x, y, z), (flips[0], flips[1], flips[2]))
 
 
 def test_an_oblique_scan_gives_the_same_labels(cascade: Cascade) -> None:
@@ -183,6 +204,29 @@ def test_progress_reaches_its_end_and_stopping_stops(cascade: Cascade) -> None:
         cascade.segment(two_blocks())
 
 
+def test_an_empty_list_of_boxes_is_an_empty_label_map_and_a_warning(cascade: Cascade) -> None:
+    result = cascade.segment(two_blocks(), [])
+    assert not result.labels.voxels.any()
+    assert "No kidney was found" in result.warnings[0]
+
+
+def test_what_was_passed_over_is_counted(cascade: Cascade) -> None:
+    scan = two_blocks()
+    scan.voxels[50:53, 10:13, 40:43] = 200
+    assert with_networks(cascade, 0.5, 0.5, 2.5).segment(scan).passed_over["small"] == 1
+
+
+def test_values_that_are_no_numbers_are_not_taken_for_no_kidney(cascade: Cascade) -> None:
+    with_networks(cascade, float("nan"), 0.5, 2.5)
+    with pytest.raises(SetupError, match="no numbers"):
+        cascade.segment(two_blocks())
+
+
+def test_an_unknown_merge_rule_is_refused_at_once(bundle_folder: Path) -> None:
+    with pytest.raises(InputError, match="overlay, compare"):
+        Cascade(load_bundle(bundle_folder), CPU, merge="mix")
+
+
 def test_a_box_beside_the_scan_is_refused(cascade: Cascade) -> None:
     box = Box((5000.0, 0.0, 0.0), (50.0, 50.0, 50.0), "left", "user")
     with pytest.raises(InputError, match="outside the scan"):
@@ -206,12 +250,15 @@ def test_running_out_of_memory_is_survived_and_reported(cascade: Cascade, monkey
     scan = two_blocks()
     expected = with_networks(cascade, 0.5, 0.5, 2.5).segment(scan).labels.voxels
     cpu_rungs = ladder(CPU)
-    monkeypatch.setattr(f"{CASCADE}.ladder", lambda engine: [replace(cpu_rungs[0], description="many patches at a time"), *cpu_rungs])
+    other = replace(CPU, description="another device")
+    cascade.engine, cascade._rungs = other, [replace(cpu_rungs[0], engine=other, description="many patches at a time"), *cpu_rungs]
     monkeypatch.setattr(f"{CASCADE}.sliding_window", Forgetful(1, sliding_window))
     monkeypatch.setattr(Cascade, "_network", lambda self, name, device: Brightness({"tumor": 2.5}.get(name, 0.5)))
     result = cascade.segment(scan)
     assert np.array_equal(result.labels.voxels, expected)
     assert result.warnings == ["Memory ran out with many patches at a time; went on with one patch at a time on the CPU."]
+    assert cascade.engine == CPU, "the manifest says what was used in the end"
+    assert cascade.segment(scan).warnings == [], "what does not fit is not tried again"
 
 
 def test_no_memory_at_all_is_a_sentence(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,4 +304,6 @@ def test_the_midline_is_that_of_the_body() -> None:
     hu[:, 5:15, 20:35] = 40.0
     grid = Geometry((40, 20, 10), (2.0, 2.0, 2.0), (-100.0, 0.0, 0.0))
     assert body_midline(hu, grid) == pytest.approx(-100.0 + 27.0 * 2.0)
+    hu[:, :, :30] = 40.0
+    assert body_midline(hu, grid) is None, "the field of view cuts the body"
     assert body_midline(torch.full((2, 2, 2), -1000.0), Geometry((2, 2, 2), (1.0, 1.0, 1.0))) is None
