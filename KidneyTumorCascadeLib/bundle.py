@@ -22,7 +22,19 @@ from KidneyTumorCascadeLib.errors import BundleError
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from KidneyTumorCascadeLib.vnet import VNet, count_parameters
 
-__all__ = ["Bundle", "FoundBundle", "Preset", "Stage", "list_bundles", "load_bundle", "load_network", "save_weights", "store_folder", "verify_bundle"]
+__all__ = [
+    "Bundle",
+    "FoundBundle",
+    "Preset",
+    "Stage",
+    "list_bundles",
+    "load_bundle",
+    "load_network",
+    "save_weights",
+    "store_folder",
+    "verify_bundle",
+    "verify_hashes",
+]
 
 DEFAULT_NAME = "default"
 DEFAULT_FOLDER = Path(__file__).parent / "Models" / DEFAULT_NAME
@@ -99,6 +111,12 @@ def verify_bundle(folder: Path) -> list[str]:
     return findings
 
 
+def verify_hashes(bundle: Bundle) -> None:
+    """Reads each file of weights once, one at a time. Raises BundleError when one is missing or not the one that the bundle was made with."""
+    for stage in bundle.stages.values():
+        hashed_bytes(stage)
+
+
 def load_network(stage: Stage, device: torch.device | str) -> VNet:
     """The stage's network with its weights in float32 on the device, ready to predict.
 
@@ -117,6 +135,17 @@ def read_weights(stage: Stage) -> dict[str, Tensor]:
     """The tensors of the stage's file, numbers as float32. The bytes that are hashed are the bytes that are parsed."""
     if stage.weights.suffix != ".safetensors":
         raise BundleError(f"{stage.weights} is no safetensors file; other formats can run code when opened and are refused.")
+    data = hashed_bytes(stage)
+    try:
+        tensors = safetensors.torch.load(data)
+    # A data type that this torch does not know is a KeyError, or none of the above in some versions.
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise BundleError(f"{stage.weights} is not a valid safetensors file ({error}); get a new copy of the bundle.") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def hashed_bytes(stage: Stage) -> bytes:
+    """The content of the stage's file. Raises BundleError when its SHA-256 is not the one that the bundle says."""
     data = read_limited(stage.weights, MAX_WEIGHT_BYTES)
     found = hashlib.sha256(data).hexdigest()
     if found != stage.sha256:
@@ -124,12 +153,7 @@ def read_weights(stage: Stage) -> dict[str, Tensor]:
             f"{stage.weights} is damaged or was exchanged: its SHA-256 is {found[:12]}..., the bundle says {stage.sha256[:12]}...; "
             "get a new copy of the bundle."
         )
-    try:
-        tensors = safetensors.torch.load(data)
-    # A data type that this torch does not know is a KeyError, or none of the above in some versions.
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise BundleError(f"{stage.weights} is not a valid safetensors file ({error}); get a new copy of the bundle.") from error
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return data
 
 
 def check_fit(stage: Stage, network: nn.Module, weights: dict[str, Tensor]) -> None:

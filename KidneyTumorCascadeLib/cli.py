@@ -47,8 +47,6 @@ def run(arguments: argparse.Namespace) -> CascadeError | None:
         return error
     except KeyboardInterrupt:
         return Cancelled()
-    except MemoryError:
-        return SetupError("There is not enough memory for this; close other programs and try again.")
     except ImportError as error:
         return SetupError(f"A part of the program is missing ({error}); install the package again with its dependencies.")
     except BrokenPipeError:
@@ -60,9 +58,17 @@ def run(arguments: argparse.Namespace) -> CascadeError | None:
         return SetupError(f"The system refused what is needed for this ({error}); check the disk, its free space and the permissions.")
     except Exception as error:
         show_traceback()
+        if is_out_of_memory(error):
+            return SetupError("There is not enough memory for this; close other programs and try again.")
         hint = f"please report it, with what {PROGRAM} says when {DEBUG_VARIABLE}=1 is set"
         return SetupError(f"Something went wrong that should not have ({type(error).__name__}: {error}); {hint}.")
     return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, in PyTorch's and ITK's words too; only where PyTorch is loaded could it be they who say it."""
+    device = sys.modules.get("KidneyTumorCascadeLib.device")
+    return isinstance(error, MemoryError) or (device is not None and bool(device.is_out_of_memory(error)))
 
 
 def fail(error: CascadeError, as_json: bool) -> int:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from KidneyTumorCascadeLib.bundle import DEFAULT_NAME, list_bundles, load_bundle, verify_bundle
+from KidneyTumorCascadeLib.bundle import list_bundles, load_bundle, verify_bundle, verify_hashes
 from KidneyTumorCascadeLib.bundle_store import install_bundle, remove_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.case_files import missing_predictions
 from KidneyTumorCascadeLib.environment import environment_report
-from KidneyTumorCascadeLib.errors import BundleError, InputError
+from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.evaluation import evaluate_paths, scores_csv, scores_table
 from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
@@ -67,9 +67,8 @@ def segment(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace, request: Request) -> dict[str, Any]:
     """Segment one scan with progress on standard error; returns the manifest."""
-    check_request(request)
     with reporter_of(arguments) as progress:
-        return segment_file(request, open_cascade(request, progress))
+        return segment_file(request, progress=progress)
 
 
 def show_result(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> None:
@@ -157,11 +156,9 @@ def described(found: Any) -> str:
 
 
 def check(_: argparse.Namespace) -> None:
-    """check."""
+    """check. Raises BundleError, after the report, when the default bundle is not as it was made."""
     say(environment_report())
-    problems = [found for found in list_bundles() if found.bundle is None and found.name == DEFAULT_NAME]
-    if problems:
-        raise BundleError(problems[0].problem)
+    verify_hashes(load_bundle())
 
 
 def demo(arguments: argparse.Namespace) -> None:

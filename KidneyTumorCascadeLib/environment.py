@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from KidneyTumorCascadeLib import __version__
-from KidneyTumorCascadeLib.bundle import list_bundles, store_folder
+from KidneyTumorCascadeLib.bundle import FoundBundle, list_bundles, store_folder, verify_hashes
 from KidneyTumorCascadeLib.device import DEVICES, PRECISION_VARIABLE, choose_device
 from KidneyTumorCascadeLib.errors import CascadeError
 
@@ -84,5 +84,15 @@ def free_disk(folder: Path) -> str:
 def bundle_rows() -> Iterator[tuple[str, str]]:
     """One row for each bundle."""
     for found in list_bundles():
-        bundle = found.bundle
-        yield f"bundle {found.name}", f"{bundle.name} {bundle.version}, {bundle.digest[:12]}" if bundle else f"no: {found.problem}"
+        yield f"bundle {found.name}", bundle_result(found)
+
+
+def bundle_result(found: FoundBundle) -> str:
+    """Name, version and digest of a bundle whose weights are as they were made, or what is wrong with it."""
+    if found.bundle is None:
+        return f"no: {found.problem}"
+    try:
+        verify_hashes(found.bundle)
+    except CascadeError as error:
+        return f"no: {error}"
+    return f"{found.bundle.name} {found.bundle.version}, {found.bundle.digest[:12]}"

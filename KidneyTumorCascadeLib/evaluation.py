@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from KidneyTumorCascadeLib.case_files import pairs_of
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Geometry, Slices, as_matrix, describe_mm, describe_size
+from KidneyTumorCascadeLib.report import aligned
 from KidneyTumorCascadeLib.surface_distance import surface_distances
 from KidneyTumorCascadeLib.volume import Volume, read_label_map
 
@@ -251,7 +252,7 @@ def scores_table(rows: Sequence[CaseScores]) -> str:
     for name, value in [*values, ("mean", mean_values(rows))]:
         lines.append([name, *(_cell(value[key], decimals) for key, _, _, decimals in columns)])
     infinite = any(number == math.inf for _, value in values for number in value.values())
-    return _aligned(lines) + (f"\n{HD95_NOTE}" if infinite else "")
+    return aligned(lines) + (f"\n{HD95_NOTE}" if infinite else "")
 
 
 def scores_csv(rows: Sequence[CaseScores]) -> str:
@@ -266,12 +267,6 @@ def scores_csv(rows: Sequence[CaseScores]) -> str:
 
 def _cell(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,8 @@ class SideMeasurement:
             sentences.append(f"{name} reaches the border of its box; enlarge the box and segment it again.")
         return sentences
 
-    def row(self) -> dict[str, Any]:
-        """One line of a table; diameters are those of the largest extent among all tumors, None without tumor."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types for the manifest. Its diameters are those of the largest extent among all tumors, None without tumor."""
         return {
             "side": self.side,
             "kidney_ml": round(self.kidney_ml, DECIMALS),
@@ -99,13 +100,6 @@ class SideMeasurement:
             "longest_axial_mm": _largest(tumor.longest_axial_diameter_mm for tumor in self.tumors),
             "mean_hu": _rounded(self.mean_hu),
             "sd_hu": _rounded(self.sd_hu),
-            "warnings": " ".join(self.warnings),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types for the manifest: the row, and each tumor by itself."""
-        return {
-            **self.row(),
             "tumor_list": [_plain(tumor) for tumor in self.tumors],
             "touches_scan_border": list(self.touches_scan_border),
             "touches_box": self.touches_box,
@@ -118,9 +112,28 @@ def measure(parts: Sequence[LabelledBox], scan: Volume) -> list[SideMeasurement]
     return [measure_side(part, scan) for part in parts]
 
 
-def rows(measurements: Sequence[SideMeasurement]) -> list[dict[str, Any]]:
-    """One line of a table per side."""
-    return [measurement.row() for measurement in measurements]
+def overlap_warnings(parts: Sequence[LabelledBox]) -> list[str]:
+    """A sentence for the sides of which two boxes both found something in the same voxels, which both of their measurements count."""
+    pairs = [(a.box.side, b.box.side) for a, b in combinations(parts, 2) if _share_labels(a, b)]
+    return list(dict.fromkeys(_overlap_sentence(*pair) for pair in pairs))
+
+
+def _overlap_sentence(a: str, b: str) -> str:
+    if {a, b} == {"right", "left"}:
+        return "The boxes of the right and the left side overlap; what lies in both is counted on both sides."
+    return f"Two boxes ({a} and {b}) overlap; what lies in both is counted in both."
+
+
+def _share_labels(a: LabelledBox, b: LabelledBox) -> bool:
+    """Whether a voxel of the scan is labelled in both."""
+    common = [slice(max(i.start, j.start), min(i.stop, j.stop)) for i, j in zip(a.slices, b.slices, strict=True)]
+    if any(item.start >= item.stop for item in common):
+        return False
+    first, second = (
+        part.labels[tuple(slice(item.start - own.start, item.stop - own.start) for item, own in zip(common, part.slices, strict=True))]
+        for part in (a, b)
+    )
+    return bool(np.any((first > 0) & (second > 0)))
 
 
 def measure_side(part: LabelledBox, scan: Volume) -> SideMeasurement:

@@ -1,18 +1,16 @@
-"""What is written beside a segmentation: the manifest (JSON), measurements (CSV, text), and the writing of files whole or not at all."""
+"""What is written beside a segmentation: the manifest (JSON), its summary (text), and the writing of files whole or not at all."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import errno
-import io
 import json
 import math
 import os
 import platform
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,9 +25,13 @@ from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, describe_mm
 
 SCHEMA = 1
+PRODUCT = "kidney-tumor-cascade"
 NOTICE = "Research software. Not for clinical use."
 PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")
 COMPOUND_EXTENSIONS = (".seg.nrrd", ".seg.nhdr", ".nii.gz", ".img.gz", ".hdr.gz", ".gipl.gz", ".nrrd.gz")
+# Manifests have some kilobytes.
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+PROCESS_STATUS = Path("/proc/self/status")
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
@@ -142,6 +144,22 @@ def manifest_path(output: str | Path) -> Path:
     return output.with_name(f"{output_stem(output)}.json")
 
 
+def require_manifest_place(path: Path) -> None:
+    """Raise InputError when a file of that name exists that is no manifest of this program, such as a sidecar that came with the scan."""
+    if path.exists() and not is_manifest(path):
+        raise InputError(f"The manifest {path} would overwrite a file that this program did not write; choose another name for the output.")
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest that this program wrote, of whatever version."""
+    try:
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_MANIFEST_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    product = content.get("product") if isinstance(content, dict) else None
+    return isinstance(product, dict) and product.get("name") == PRODUCT
+
+
 def output_stem(output: Path) -> str:
     """The name of a file without its extension, compound ones such as .nii.gz included."""
     compound = next((end for end in COMPOUND_EXTENSIONS if output.name.lower().endswith(end)), "")
@@ -156,7 +174,7 @@ def build_manifest(run: RunRecord, created: datetime | None = None) -> dict[str,
         "schema": SCHEMA,
         "notice": NOTICE,
         "created": moment.isoformat(timespec="seconds"),
-        "product": {"name": "kidney-tumor-cascade", "version": __version__},
+        "product": {"name": PRODUCT, "version": __version__},
         "versions": versions(),
         "input": {"name": run.input.name, "geometry": run.geometry},
         "output": {"name": run.output.name},
@@ -195,11 +213,25 @@ def peak_memory_mb() -> float:
     """The most memory this process held so far, in MB (1e6 bytes); 0 where the system does not say."""
     if sys.platform == "win32":
         return _windows_peak_bytes() / 1e6
+    peak = _linux_peak_bytes() if sys.platform == "linux" else 0
+    return (peak or _posix_peak_bytes()) / 1e6
+
+
+def _linux_peak_bytes() -> int:
+    """VmHWM of /proc, 0 where it is missing. What getrusage says there includes the peak of the process that started this one: exec keeps it."""
+    try:
+        status = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
+
+
+def _posix_peak_bytes() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts bytes, the others KiB.
-    return (peak if sys.platform == "darwin" else peak * 1024) / 1e6
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _windows_peak_bytes() -> int:
@@ -255,21 +287,6 @@ def _plain_container(value: Any) -> Any:
 # --- tables ----------------------------------------------------------------------------------------------------------------------------------
 
 
-def rows_to_csv(rows: Iterable[Any]) -> str:
-    """CSV text with a header; columns in the order in which they first appear, lists inside a cell as JSON, missing values empty."""
-    plain = [to_plain(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in plain for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(item) for name, item in row.items()} for row in plain)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-
-
 COLUMNS = (
     ("side", "side", ""),
     ("kidney ml", "kidney_ml", ".1f"),
@@ -284,9 +301,9 @@ COLUMNS = (
 def summary_text(manifest: Mapping[str, Any]) -> str:
     """A manifest for the terminal: measurements, boxes, seconds per stage, warnings. Plain aligned text without a final line end."""
     blocks = (
-        _aligned([[title for title, _, _ in COLUMNS], *(_measurement_cells(row) for row in manifest["measurements"])]),
-        _aligned([["box", "source", "centre LPS mm", "size"], *(_box_cells(box) for box in manifest["boxes"])]),
-        _aligned([["stage", "seconds"], *_seconds_cells(manifest["seconds"])]),
+        aligned([[title for title, _, _ in COLUMNS], *(_measurement_cells(row) for row in manifest["measurements"])]),
+        aligned([["box", "source", "centre LPS mm", "size"], *(_box_cells(box) for box in manifest["boxes"])]),
+        aligned([["stage", "seconds"], *_seconds_cells(manifest["seconds"])]),
         "\n".join(f"Warning: {warning}" for warning in manifest["warnings"]),
         f"Bundle {manifest['bundle'].get('name')} {manifest['bundle'].get('version')}, preset {manifest['preset']}, "
         f"{manifest['device']['description']}, peak memory {manifest['peak_memory_mb']:.0f} MB. {manifest['notice']}",
@@ -314,7 +331,7 @@ def _seconds_cells(seconds: Mapping[str, float]) -> Iterator[list[str]]:
         yield ["total", f"{sum(seconds.values()):.1f}"]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell, the first to the left and numbers to the right; nothing when there is only a header."""
     if len(rows) < 2:
         return ""

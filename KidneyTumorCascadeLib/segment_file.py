@@ -11,18 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from KidneyTumorCascadeLib.bundle import Bundle, load_bundle
+from KidneyTumorCascadeLib.bundle import Bundle, load_bundle, verify_hashes
 from KidneyTumorCascadeLib.cascade import Cascade, Segmentation
 from KidneyTumorCascadeLib.device import Engine, choose_device
 from KidneyTumorCascadeLib.dicom import is_dicom
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import SIDES, Box
 from KidneyTumorCascadeLib.json_fields import MAX_BYTES
-from KidneyTumorCascadeLib.measurements import SideMeasurement, measure
+from KidneyTumorCascadeLib.measurements import SideMeasurement, measure, overlap_warnings
 from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.preview import write_preview
 from KidneyTumorCascadeLib.progress import Progress, StageTimer
-from KidneyTumorCascadeLib.report import RunRecord, build_manifest, manifest_path, output_stem, require_place_for, write_json
+from KidneyTumorCascadeLib.report import (
+    RunRecord,
+    build_manifest,
+    manifest_path,
+    output_stem,
+    require_manifest_place,
+    require_place_for,
+    write_json,
+)
 from KidneyTumorCascadeLib.scan_check import check_scan
 from KidneyTumorCascadeLib.volume import Volume, read_scan, require_writable, write_volume
 
@@ -38,7 +46,7 @@ class Request:
 
     Attributes:
         source: image file or DICOM folder.
-        output: label map, in any format that SimpleITK writes.
+        output: label map (.nii.gz, .nii, .nrrd, .seg.nrrd or .mha); the manifest goes beside it.
         bundle: name or folder of a model bundle; the default one when None.
         preset, merge, device: as in `Cascade` and `choose_device`; merge None is the preset's.
         boxes: to be segmented instead of finding the kidneys.
@@ -60,8 +68,12 @@ class Request:
 
 
 def open_cascade(request: Request, progress: Progress | None = None, should_stop: Callable[[], bool] | None = None) -> Cascade:
-    """The cascade that a request asks for. Raises BundleError, SetupError or InputError."""
+    """The cascade that a request asks for, its weights verified: what is damaged is said before a scan is read.
+
+    Raises BundleError, SetupError or InputError.
+    """
     bundle: Bundle = load_bundle(request.bundle)
+    verify_hashes(bundle)
     engine: Engine = choose_device(request.device)
     cascade = Cascade(bundle, engine, request.preset, request.merge, progress, should_stop)
     cascade.keep_probabilities = request.probabilities
@@ -81,17 +93,25 @@ def check_request(request: Request) -> None:
     for _, path in written:
         require_place_for(path)
     require_apart(written, read)
+    require_manifest_place(manifest_path(request.output))
 
 
-def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
+def segment_file(request: Request, cascade: Cascade | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Segment one scan and write everything that was asked for; returns the manifest.
+
+    Args:
+        request: what to do; it is checked before anything else happens.
+        cascade: may serve many scans; without one, that of the request is opened.
+        progress: what a cascade opened here tells of its steps.
 
     Raises:
         InputError: when the scan, a box or an output cannot be used.
-        SetupError: when memory or disk run out, or the bundle is damaged.
+        BundleError: when the bundle is damaged.
+        SetupError: when memory or disk run out.
         Cancelled: when the caller stops it.
     """
     check_request(request)
+    cascade = cascade or open_cascade(request, progress)
     cascade.timer = StageTimer()  # A cascade may serve many scans.
     scan, warnings = read_checked(request.source, cascade)
     for box in request.boxes or ():
@@ -99,8 +119,9 @@ def segment_file(request: Request, cascade: Cascade) -> dict[str, Any]:
     result = cascade.segment(scan, request.boxes)
     with cascade.timer.stage(MEASURING):
         cascade.progress(MEASURING, 0, 1)
-        measured = measure([box.part for box in result.boxes], scan.in_lps_order())
-    warnings += [*cascade.engine.warnings, *result.warnings, *(text for side in measured for text in side.warnings)]
+        parts = [box.part for box in result.boxes]
+        measured = measure(parts, scan.in_lps_order())
+    warnings += [*cascade.engine.warnings, *result.warnings, *(text for side in measured for text in side.warnings), *overlap_warnings(parts)]
     with FilesTogether() as files:
         with cascade.timer.stage(WRITING):
             cascade.progress(WRITING, 0, 1)
@@ -175,7 +196,7 @@ def boxes_to_json(boxes: Sequence[Box], warnings: Sequence[str] = ()) -> dict[st
 
 
 def read_boxes(path: Path) -> list[Box]:
-    """The boxes of a boxes.json. Raises InputError naming the file and what is wrong in it."""
+    """The boxes of a boxes.json; none where no kidney was found. Raises InputError naming the file and what is wrong in it."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is too large for a list of boxes; give the JSON file that the boxes command writes.")
@@ -184,8 +205,8 @@ def read_boxes(path: Path) -> list[Box]:
         raise InputError(f"The boxes {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a JSON file; give one that the boxes command wrote.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("boxes"), list) or not content["boxes"]:
-        raise InputError(f"{path} has no list named boxes with at least one box; give a file that the boxes command wrote.")
+    if not isinstance(content, dict) or not isinstance(content.get("boxes"), list):
+        raise InputError(f"{path} has no list named boxes; give a file that the boxes command wrote.")
     return [read_box(item, f"{path}, box {number}") for number, item in enumerate(content["boxes"], start=1)]
 
 

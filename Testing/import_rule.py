@@ -52,10 +52,7 @@ LAYERS = (
     "phantom_kidneys",
     "phantom",
     "segment_file",
-    "batch",
-    "worker",
     "arguments",
-    "demo",
     "commands",
     "cli",
     "__main__",
@@ -64,7 +61,7 @@ LAYERS = (
 TORCH_FREE = ("errors", "geometry", "volume", "box_rules", "report", "scan_check")
 LIBRARY_PACKAGES = {"torch", "numpy", "scipy", "SimpleITK", "safetensors"}
 # Imported inside functions only, so that nothing else waits for them or fails without them.
-LAZY_PACKAGES = {"PIL": {"report", "preview", "slice_picture"}}
+LAZY_PACKAGES = {"PIL": {"preview"}}
 SLICER_PACKAGES = {"slicer", "qt", "ctk", "vtk", "numpy"}
 TRAINING_PACKAGES = LIBRARY_PACKAGES | {"matplotlib", "tqdm", "tensorboard", "dask", "distributed", "PIL"}
 

@@ -229,11 +229,15 @@ def test_presets_are_those_of_the_bundle(desk: Desk) -> None:
     assert "'best'" in outcome.err
 
 
-def test_nothing_found_is_a_warning_and_an_empty_label_map(desk: Desk) -> None:
+def write_scan_without_kidneys(desk: Desk) -> None:
     scan = make_scan()
     scan.voxels[scan.voxels > 0] = 0
     scan.voxels[:, :, :10] += 60
     write_volume(scan, desk.ct)
+
+
+def test_nothing_found_is_a_warning_and_an_empty_label_map(desk: Desk) -> None:
+    write_scan_without_kidneys(desk)
     outcome = desk.segment()
     assert outcome.code == 0
     assert not read_label_map(desk.out / "labels.nii.gz").voxels.any()
@@ -244,7 +248,7 @@ def test_nothing_found_is_a_warning_and_an_empty_label_map(desk: Desk) -> None:
 def test_an_earlier_result_is_replaced(desk: Desk) -> None:
     desk.segment()
     (desk.out / "labels.nii.gz").write_bytes(b"old")
-    (desk.out / "labels.json").write_text("old", encoding="utf-8")
+    (desk.out / "labels.json").write_text('{"product": {"name": "kidney-tumor-cascade"}}', encoding="utf-8")
     assert desk.segment().code == 0
     assert read_label_map(desk.out / "labels.nii.gz").voxels.any()
     assert manifest_in(desk.out)["output"]["name"] == "labels.nii.gz"
@@ -278,6 +282,26 @@ def test_what_boxes_writes_segment_reads(desk: Desk, monkeypatch: pytest.MonkeyP
     found, given = (read_label_map(desk.out / name).voxels for name in ("found.nii.gz", "labels.nii.gz"))
     assert np.array_equal(found, given)
     assert "finding kidneys" not in manifest_in(desk.out)["seconds"]
+
+
+def test_what_boxes_writes_of_a_scan_without_kidneys_segment_reads_too(desk: Desk) -> None:
+    write_scan_without_kidneys(desk)
+    desk.run("boxes", desk.ct, desk.out / "boxes.json", "--bundle", desk.bundle)
+    assert manifest_in(desk.out, "boxes.json")["boxes"] == []
+    outcome = desk.segment("--boxes", desk.out / "boxes.json", "--preview", desk.out / "picture.png", "--probabilities")
+    assert outcome.code == 0
+    assert not read_label_map(desk.out / "labels.nii.gz").voxels.any()
+    assert "No kidney was found in this scan; the label map is empty." in manifest_in(desk.out)["warnings"]
+
+
+def test_boxes_that_hold_the_same_kidney_are_said(desk: Desk) -> None:
+    left = find_boxes(desk)["boxes"][1]
+    sides = [{**left, "side": side} for side in ("right", "left")]
+    (desk.folder / "twice.json").write_text(json.dumps({"boxes": sides}), encoding="utf-8")
+    outcome = desk.segment("--boxes", desk.folder / "twice.json")
+    sentence = "The boxes of the right and the left side overlap; what lies in both is counted on both sides."
+    assert sentence in manifest_in(desk.out)["warnings"]
+    assert sentence in outcome.err
 
 
 def test_an_edited_box_is_segmented_as_it_is(desk: Desk) -> None:

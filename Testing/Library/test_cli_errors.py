@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import struct
 import sys
@@ -20,7 +21,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from KidneyTumorCascadeLib import cli, commands, segment_file
+from KidneyTumorCascadeLib import bundle, cli, commands, segment_file
 from KidneyTumorCascadeLib.errors import SetupError
 from KidneyTumorCascadeLib.phantom import PhantomSettings
 from Testing import bright_blocks
@@ -176,7 +177,8 @@ def no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(*_: Any) -> None:
         raise AssertionError("this should have been refused before anything is computed")
 
-    monkeypatch.setattr(commands, "open_cascade", begin)
+    for module in (commands, segment_file):
+        monkeypatch.setattr(module, "open_cascade", begin)
     monkeypatch.setattr(commands, "make_phantom", begin)
 
 
@@ -231,6 +233,17 @@ def test_a_manifest_is_not_written_over_what_is_read(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("no_computing")
+def test_a_manifest_is_not_written_over_a_sidecar(desk: Desk) -> None:
+    sidecar = desk.out / "labels.json"
+    sidecar.write_text('{"Modality": "CT"}', encoding="utf-8")
+    outcome = desk.segment()
+    assert (outcome.code, outcome.out, len(outcome.err.splitlines())) == (2, "", 1)
+    assert "labels.json would overwrite a file that this program did not write" in outcome.err
+    assert sidecar.read_text(encoding="utf-8") == '{"Modality": "CT"}'
+    assert desk.written() == ["labels.json"]
+
+
+@pytest.mark.usefixtures("no_computing")
 def test_a_preview_is_not_written_over_what_is_read_or_written(desk: Desk) -> None:
     picture_of_a_scan = desk.folder / "ct.png"
     desk.ct.rename(picture_of_a_scan)
@@ -259,7 +272,6 @@ LISTS = {
     "too large": (" " * 2_000_000, "too large"),
     "a list": ([BOX], "list named boxes"),
     "no boxes": ({"schema": 1}, "list named boxes"),
-    "empty": ({"boxes": []}, "list named boxes"),
     "not a list": ({"boxes": BOX}, "list named boxes"),
     "a number for a box": ({"boxes": [BOX, 7]}, "box 2"),
     "no side": ({"boxes": [{**BOX, "side": None}]}, "side"),
@@ -329,8 +341,25 @@ def test_a_damaged_bundle_is_refused(desk: Desk, damage: Callable[[Path], None])
     (desk.folder / "boxes.json").write_text(json.dumps({"boxes": [BOX]}), encoding="utf-8")
     check_refusal(desk, desk.segment("--boxes", desk.folder / "boxes.json"), 3, str(desk.bundle))
     check_refusal(desk, desk.run("bundle", "verify", desk.bundle), 3, str(desk.bundle))
-    if damage not in (damage_weights, lose_weights):
-        check_refusal(desk, desk.run("demo", desk.out, "--bundle", desk.bundle), 3)
+    check_refusal(desk, desk.run("demo", desk.out, "--bundle", desk.bundle), 3)
+
+
+@pytest.mark.parametrize("damage", [damage_weights, lose_weights])
+def test_damaged_weights_are_noticed_before_the_scan_is_read(desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(desk.bundle)
+    monkeypatch.setattr(segment_file, "read_scan", raising(AssertionError("the scan was read")))
+    check_refusal(desk, desk.segment(), 3, "kidney.safetensors")
+    check_refusal(desk, desk.run("boxes", desk.ct, desk.out / "boxes.json", "--bundle", desk.bundle), 3, "kidney.safetensors")
+
+
+@pytest.mark.parametrize("damage", [damage_weights, damage_description, lose_weights])
+def test_check_notices_a_damaged_default_bundle(desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "DEFAULT_FOLDER", desk.bundle)
+    damage(desk.bundle)
+    outcome = desk.run("check")
+    assert (outcome.code, len(outcome.err.splitlines())) == (3, 1)
+    assert str(desk.bundle) in outcome.err
+    assert re.search(r"^bundle default +no: ", outcome.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["absent", "./absent", "no such name"])
@@ -399,14 +428,15 @@ def test_a_run_that_breaks_leaves_earlier_results_alone(desk: Desk, step: str, e
     use_brightness(monkeypatch)
     monkeypatch.setattr(segment_file, step, raising(error))
     names = ["labels.json", "labels.nii.gz", *(["picture.png"] if step == "write_preview" else [])]
+    earlier = json.dumps({"product": {"name": "kidney-tumor-cascade"}, "run": "an earlier one"})
     for name in names:
-        (desk.out / name).write_text("of an earlier run", encoding="utf-8")
+        (desk.out / name).write_text(earlier, encoding="utf-8")
     preview: list[str | Path] = ["--preview", desk.out / "picture.png"] if "picture.png" in names else []
     outcome = desk.segment("--probabilities", *preview)
     assert outcome.code == (130 if isinstance(error, KeyboardInterrupt) else 3)
     assert len(outcome.err.splitlines()) == 1
     assert desk.written() == names
-    assert {(desk.out / name).read_text(encoding="utf-8") for name in names} == {"of an earlier run"}
+    assert {(desk.out / name).read_text(encoding="utf-8") for name in names} == {earlier}
 
 
 def test_the_unexpected_is_one_sentence_unless_more_is_asked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,6 +451,8 @@ def test_the_unexpected_is_one_sentence_unless_more_is_asked_for(desk: Desk, mon
     ("error", "word"),
     [
         (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), "not enough memory"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "not enough memory"),
         (ImportError("No module named 'scipy'"), "scipy"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
     ],

@@ -16,8 +16,7 @@ from scipy.spatial.distance import pdist
 
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Slices, as_matrix, box_of_slices
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
-from KidneyTumorCascadeLib.measurements import SideMeasurement, longest_diameter, measure, measure_side, measure_tumors, rows
-from KidneyTumorCascadeLib.report import rows_to_csv
+from KidneyTumorCascadeLib.measurements import SideMeasurement, longest_diameter, measure, measure_side, measure_tumors, overlap_warnings
 from KidneyTumorCascadeLib.volume import Volume
 
 SPACINGS = st.tuples(*[st.sampled_from([0.4, 0.78, 1.0, 2.5])] * 3)
@@ -223,9 +222,8 @@ def test_an_empty_box_has_no_hu_and_no_tumors() -> None:
     scan = scan_of((6, 8, 8))
     side = measure_side(part_of(scan, whole(scan), np.zeros((6, 8, 8), dtype=np.uint8)), scan)
     assert side == SideMeasurement("left", 0.0, 0.0, None, None)
-    assert (side.row()["tumors"], side.row()["longest_mm"], side.warnings) == (0, None, [])
+    assert (side.to_dict()["tumors"], side.to_dict()["longest_mm"], side.warnings) == (0, None, [])
     assert measure([], scan) == []
-    assert rows([]) == []
 
 
 def test_labels_of_another_shape_are_refused() -> None:
@@ -238,15 +236,16 @@ def test_labels_of_another_shape_are_refused() -> None:
 # --- tables ----------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_rows_and_manifest_hold_the_largest_diameters_of_all_tumors() -> None:
+def test_the_manifest_holds_the_largest_diameters_of_all_tumors() -> None:
     scan = scan_of((20, 20, 20), (1.0, 1.0, 1.0), hu=100.0)
     labels = np.zeros((20, 20, 20), dtype=np.uint8)
     labels[0:12, 2:18, 2:18] = 1
     labels[2:10, 4, 4] = 2
     labels[5, 10:14, 10:14] = 2
     (side,) = measure([part_of(scan, whole(scan), labels)], scan)
-    (row,) = rows([side])
-    assert row == {
+    manifest = json.loads(json.dumps(side.to_dict()))
+    tumors = manifest.pop("tumor_list")
+    assert manifest == {
         "side": "left",
         "kidney_ml": 3.048,
         "tumor_ml": 0.024,
@@ -256,14 +255,34 @@ def test_rows_and_manifest_hold_the_largest_diameters_of_all_tumors() -> None:
         "longest_axial_mm": pytest.approx(18**0.5, abs=1e-3),
         "mean_hu": 100.0,
         "sd_hu": 0.0,
-        "warnings": "The left kidney touches the inferior border of the scan; its volume is incomplete.",
+        "touches_scan_border": ["inferior"],
+        "touches_box": False,
+        "warnings": ["The left kidney touches the inferior border of the scan; its volume is incomplete."],
     }
-    assert [type(row[key]) for key in ("kidney_ml", "longest_mm", "mean_hu")] == [float] * 3
-    manifest = json.loads(json.dumps(side.to_dict()))
-    assert {key: manifest[key] for key in row if key != "warnings"} == {key: value for key, value in row.items() if key != "warnings"}
-    assert [tumor["volume_ml"] for tumor in manifest["tumor_list"]] == [0.016, 0.008]
-    assert manifest["tumor_list"][1]["center_lps_mm"] == [-26.0, 24.0, 405.5]
-    assert (manifest["touches_scan_border"], manifest["touches_box"], manifest["warnings"]) == (["inferior"], False, side.warnings)
-    assert rows_to_csv([row]).startswith(
-        "side,kidney_ml,tumor_ml,kidney_and_tumor_ml,tumors,longest_mm,longest_axial_mm,mean_hu,sd_hu,warnings\nleft,3.048,"
-    )
+    assert [type(manifest[key]) for key in ("kidney_ml", "longest_mm", "mean_hu")] == [float] * 3
+    assert [tumor["volume_ml"] for tumor in tumors] == [0.016, 0.008]
+    assert tumors[1]["center_lps_mm"] == [-26.0, 24.0, 405.5]
+
+
+# --- boxes that overlap ----------------------------------------------------------------------------------------------------------------------
+
+
+def part_with_voxel(side: str, start: int, voxel: int) -> LabelledBox:
+    """A box over the voxels start to start + 6 along x, with one of the scan's voxels labelled."""
+    labels = np.zeros((4, 4, 6), dtype=np.uint8)
+    labels[2, 1, voxel - start] = 1
+    return LabelledBox(Box((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), side), (slice(3, 7), slice(0, 4), slice(start, start + 6)), labels)
+
+
+def test_what_two_boxes_both_hold_is_said() -> None:
+    right, left = part_with_voxel("right", 0, 5), part_with_voxel("left", 4, 5)
+    sentence = "The boxes of the right and the left side overlap; what lies in both is counted on both sides."
+    assert overlap_warnings([right, left]) == overlap_warnings([left, right]) == [sentence]
+    assert overlap_warnings([right, left, left]) == [sentence, "Two boxes (left and left) overlap; what lies in both is counted in both."]
+
+
+def test_boxes_that_share_no_labelled_voxel_are_not_worth_a_word() -> None:
+    right = part_with_voxel("right", 0, 5)
+    assert overlap_warnings([right, part_with_voxel("left", 4, 6)]) == [], "they overlap, but not in what they found"
+    assert overlap_warnings([right, part_with_voxel("left", 6, 6)]) == [], "they share a face"
+    assert overlap_warnings([right]) == overlap_warnings([]) == []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
 import os
 import stat
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -25,13 +24,15 @@ from KidneyTumorCascadeLib.report import (
     build_manifest,
     manifest_path,
     peak_memory_mb,
+    require_manifest_place,
     require_place_for,
-    rows_to_csv,
     summary_text,
     write_bytes_atomically,
     write_json,
     write_text_atomically,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -252,23 +253,61 @@ def test_manifest_names_no_folder_and_so_no_patient() -> None:
     assert "someone" not in text
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux's own account of the peak")
-def test_peak_memory_is_in_megabytes() -> None:
-    status = Path("/proc/self/status").read_text()
-    kibibytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    assert peak_memory_mb() == pytest.approx(kibibytes * 1024 / 1e6, rel=0.05)
+def peaks_of_a_child(growth: int) -> tuple[float, float]:
+    """Peak memory that a new process gives for itself, before and after it took that many bytes."""
+    code = f"from KidneyTumorCascadeLib.report import peak_memory_mb as p; a = p(); b = b'x' * {growth}; print(a, p())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    before, after = map(float, done.stdout.split())
+    return before, after
+
+
+def test_peak_memory_is_this_process_own_in_megabytes() -> None:
+    """As much as was taken, and nothing of the large process that started it."""
+    block = b"x" * 400_000_000
+    before, after = peaks_of_a_child(200_000_000)
+    assert len(block) == 400_000_000
+    assert 5 < before < 300
+    assert after - before == pytest.approx(200, abs=20)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has its own account")
+@pytest.mark.parametrize("status", [None, "Name:\tpython\n", "VmHWM:\n", "VmHWM:\tmuch kB\n"])
+def test_peak_memory_where_the_system_hides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str | None) -> None:
+    if status is not None:
+        (tmp_path / "status").write_text(status, encoding="ascii")
+    monkeypatch.setattr(report, "PROCESS_STATUS", tmp_path / "status")
+    assert 5 < peak_memory_mb() < 1e6
+
+
+def test_only_manifests_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "ct.json"
+    require_manifest_place(path)
+    write_json(path, build_manifest(make_record()))
+    require_manifest_place(path)
+    write_json(path, {"schema": 99, "product": {"name": "kidney-tumor-cascade", "version": "9.9"}})
+    require_manifest_place(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"Modality": "CT", "Manufacturer": "ACME"}',
+        '{"product": "kidney-tumor-cascade"}',
+        '{"product": {"name": "other"}}',
+        "[]",
+        "",
+        "{",
+        "[" * 99_999,
+    ],
+)
+def test_other_files_are_not_written_over_by_a_manifest(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "ct.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"ct\.json would overwrite a file that this program did not write"):
+        require_manifest_place(path)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------------------------------
-
-
-def test_csv_round_trip() -> None:
-    rows = [{"case": 'a, "b"', "ml": 1.5, "sizes": [1, 2]}, {"case": "c\nd", "sd": float("nan")}]
-    text = rows_to_csv(rows)
-    assert text.startswith("case,ml,sizes,sd\n")
-    read = list(csv.DictReader(io.StringIO(text)))
-    assert read[0] == {"case": 'a, "b"', "ml": "1.5", "sizes": "[1, 2]", "sd": ""}
-    assert read[1] == {"case": "c\nd", "ml": "", "sizes": "", "sd": ""}
 
 
 def test_summary_lines_up_and_leaves_nothing_out() -> None:
