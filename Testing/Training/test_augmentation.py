@@ -40,7 +40,7 @@ def volume() -> Tensor:
 
 def scipy_sample(volume: Tensor, center: Tensor, points: Tensor, spacing_mm: float, order: int) -> np.ndarray:
     index = (center + points / spacing_mm).numpy()[..., ::-1]
-    return ndimage.map_coordinates(volume.numpy(), np.moveaxis(index, -1, 0), order=order, mode="constant")
+    return np.asarray(ndimage.map_coordinates(volume.numpy(), np.moveaxis(index, -1, 0), order=order, mode="constant"))
 
 
 def test_plain_points_are_the_voxels_of_the_patch() -> None:

@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from KidneyTumorCascadeLib.device import Engine, choose_device
+from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.vnet import VNet
 from Training import train, trainer
+from Training.losses import LOSSES
 from Training.settings import StageSettings, read_settings
 from Training.trainer import MovingAverage, Trainer
 
@@ -122,7 +123,7 @@ def test_a_stage_can_start_from_anothers_weights(short: StageSettings, runs: Pat
 def test_a_loss_that_is_no_number_is_refused_before_it_does_harm(short: StageSettings, pool: Path, tmp_path: Path) -> None:
     poisoned = Trainer(short, pool, tmp_path, CPU, seed=1)
     with torch.no_grad():
-        poisoned.network.head.bias.fill_(float("nan"))
+        poisoned.network.head.weight.fill_(float("nan"))
     with pytest.raises(CascadeError, match=r"loss became nan at step 1; lower the learning rate"):
         poisoned.run()
     assert all(torch.isfinite(value).all() for value in poisoned.average.state.values())
@@ -131,7 +132,7 @@ def test_a_loss_that_is_no_number_is_refused_before_it_does_harm(short: StageSet
 
 def test_a_gradient_that_is_no_number_is_refused_too(short: StageSettings, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The square root has no finite slope at zero.
-    monkeypatch.setitem(trainer.LOSSES, "dice_ce", lambda logits, target: (logits * 0.0).sum().sqrt() + logits.mean())
+    monkeypatch.setitem(LOSSES, "dice_ce", lambda logits, target: (logits * 0.0).sum().sqrt() + logits.mean())
     steep = Trainer(short, pool, tmp_path, CPU, seed=1)
     before = {name: value.clone() for name, value in steep.network.state_dict().items()}
     with pytest.raises(CascadeError, match=r"gradient became nan at step 1"):
@@ -225,8 +226,13 @@ def test_impossible_arguments_end_with_2(words: list[str], pool: Path, tmp_path:
 
 
 def test_the_device_is_chosen_by_name(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(train, "choose_device", lambda name: asked.append(name) or choose_device("cpu"))
+    asked = []
+
+    def choose(name: str) -> Engine:
+        asked.append(name)
+        return CPU
+
+    monkeypatch.setattr(train, "choose_device", choose)
     monkeypatch.setattr(Trainer, "run", lambda self: None)
     assert train.main([*words_for("roi", pool, tmp_path), "--steps", "3"]) == 0
     assert asked == ["cpu"]
