@@ -3,7 +3,8 @@
     python -m Testing.Benchmarks.peak_memory [FOLDER]
 
 Makes two scans of one phantom patient, 512 x 512 x 300 and 512 x 512 x 600 voxels of 0.78 x 0.78 x 0.75 mm, segments each with the default
-bundle in a process of its own, and prints the peaks that the manifests give, with the scan's own voxels taken off.
+bundle in a process of its own, and prints the peaks that the manifests give, with the scan's own voxels taken off. The exit code is 1
+when a peak reaches 4000 MB, or when the long scan takes more than 1.10 times what the short one takes beyond its voxels.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,22 @@ from KidneyTumorCascadeLib.volume import Volume, write_volume
 
 SPACING = (0.78125, 0.78125, 0.75)
 LENGTHS = (300, 600)
+PEAK_LIMIT_MB = 4000.0
+GROWTH_LIMIT = 1.10
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Memory of one run in MB (1e6 bytes): at its peak, and of the scan's own voxels."""
+
+    slices: int
+    peak_mb: float
+    scan_mb: float
+
+    @property
+    def beyond_mb(self) -> float:
+        """What it took besides the scan."""
+        return self.peak_mb - self.scan_mb
 
 
 def long_scan() -> Volume:
@@ -47,21 +65,39 @@ def peak_mb(scan: Path) -> float:
     return float(manifest["peak_memory_mb"])
 
 
-def main(folder: Path) -> None:
-    """Print one line a length, and how the rest beyond the scan compares."""
-    whole, beyond = long_scan(), []
-    for length in LENGTHS:
-        scan, path = middle(whole, length), folder / f"scan_{length}.nii.gz"
-        write_volume(scan, path)
-        peak, own = peak_mb(path), scan.voxels.nbytes / 1e6
-        beyond.append(peak - own)
-        print(f"512 x 512 x {length}: peak {peak:.0f} MB, the scan's voxels {own:.0f} MB, beyond them {peak - own:.0f} MB")
-    print(f"beyond the scan, the long one takes {beyond[1] / beyond[0]:.2f} times what the short one takes")
+def measured(whole: Volume, length: int, folder: Path) -> Peak:
+    """The peak for that many slices of the scan."""
+    scan, path = middle(whole, length), folder / f"scan_{length}.nii.gz"
+    write_volume(scan, path)
+    return Peak(length, peak_mb(path), scan.voxels.nbytes / 1e6)
+
+
+def shortfalls(short: Peak, long: Peak) -> list[str]:
+    """What is not as it must be, one sentence each."""
+    found = [
+        f"{peak.slices} slices take {peak.peak_mb:.0f} MB, not under {PEAK_LIMIT_MB:.0f} MB."
+        for peak in (short, long)
+        if peak.peak_mb >= PEAK_LIMIT_MB
+    ]
+    if long.beyond_mb > GROWTH_LIMIT * short.beyond_mb:
+        found.append(f"Beyond the scan, the long one takes more than {GROWTH_LIMIT:.2f} times what the short one takes.")
+    return found
+
+
+def main(folder: Path) -> int:
+    """Print one line a length, how the rest beyond the scan compares, and what is not as it must be; returns the exit code."""
+    whole = long_scan()
+    short, long = (measured(whole, length, folder) for length in LENGTHS)
+    for run in (short, long):
+        print(f"512 x 512 x {run.slices}: peak {run.peak_mb:.0f} MB, the scan's voxels {run.scan_mb:.0f} MB, beyond them {run.beyond_mb:.0f} MB")
+    print(f"beyond the scan, the long one takes {long.beyond_mb / short.beyond_mb:.2f} times what the short one takes")
+    problems = shortfalls(short, long)
+    print("\n".join(f"Too much: {problem}" for problem in problems) or "within the limits")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as name:
-            main(Path(name))
+        sys.exit(main(Path(sys.argv[1])))
+    with tempfile.TemporaryDirectory() as name:
+        sys.exit(main(Path(name)))

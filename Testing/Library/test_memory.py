@@ -14,6 +14,8 @@ from KidneyTumorCascadeLib.geometry import Box, Geometry
 from KidneyTumorCascadeLib.report import write_json
 from KidneyTumorCascadeLib.segment_file import boxes_to_json
 from KidneyTumorCascadeLib.volume import Volume, write_volume
+from Testing.Benchmarks import peak_memory
+from Testing.Benchmarks.peak_memory import Peak, shortfalls
 from Testing.tiny_bundle import make_tiny_bundle
 
 
@@ -36,3 +38,23 @@ def test_a_longer_scan_costs_itself_and_one_copy(tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     (short_scan, short_peak), (long_scan, long_peak) = (scan_and_peak_mb(tmp_path, slices, bundle, boxes) for slices in (120, 600))
     assert long_peak - short_peak < 2.3 * (long_scan - short_scan)
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "wrong"),
+    [
+        (Peak(300, 1157.0, 157.0), Peak(600, 1414.0, 314.0), ()),
+        (Peak(300, 1157.0, 157.0), Peak(600, 1415.0, 314.0), ("1.10 times",)),
+        (Peak(300, 3800.0, 157.0), Peak(600, 4000.0, 314.0), ("600 slices take 4000 MB",)),
+        (Peak(300, 4100.0, 157.0), Peak(600, 9000.0, 314.0), ("300 slices", "600 slices", "1.10 times")),
+    ],
+)
+def test_the_benchmark_fails_beyond_its_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: Peak, long: Peak, wrong: tuple[str, ...]
+) -> None:
+    found = shortfalls(short, long)
+    assert len(found) == len(wrong)
+    assert all(words in sentence for words, sentence in zip(wrong, found, strict=True))
+    monkeypatch.setattr(peak_memory, "long_scan", lambda: None)
+    monkeypatch.setattr(peak_memory, "measured", lambda _, length, folder: short if length == short.slices else long)
+    assert peak_memory.main(tmp_path) == (1 if wrong else 0)
