@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.augmentation import IntensityRange, SpatialRange, change_intensity, patch_points, sample, uniform
 from Training.cases import AIR_HU, KIDNEY, TUMOR, Case
+from Training.losses import IGNORED
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Sampling:
         focus_probability: how often a patch is centred on one of them, when the case has any.
         jitter_mm: how far from it the centre may lie.
         negative_probability: how often a patch comes from a case without any kidney.
+        ignore_beyond_mm: what is further than this from kidney and tumor does not count; None: everything counts. A tumor network whose
+            answers are bounded by a kidney network need not learn the rest of the body.
     """
 
     patch: tuple[int, int, int]
@@ -35,6 +39,7 @@ class Sampling:
     focus_probability: float = 0.7
     jitter_mm: float = 30.0
     negative_probability: float = 0.05
+    ignore_beyond_mm: float | None = None
     spatial: SpatialRange = field(default_factory=SpatialRange)
     intensity: IntensityRange = field(default_factory=IntensityRange)
 
@@ -43,6 +48,8 @@ class Sampling:
             raise ValueError(f"a patch has three edges (z, y, x) of at least one voxel, not {self.patch!r}")
         if not self.spacing_mm > 0 or not self.jitter_mm >= 0:
             raise ValueError(f"a spacing of {self.spacing_mm} mm with a jitter of {self.jitter_mm} mm is impossible")
+        if self.ignore_beyond_mm is not None and not self.ignore_beyond_mm >= 0:
+            raise ValueError(f"ignore_beyond_mm is a length or null, not {self.ignore_beyond_mm}")
         for name in ("focus_probability", "negative_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is from 0 to 1, not {getattr(self, name)}")
@@ -63,7 +70,7 @@ class PatchSource:
         self.generator = torch.Generator().manual_seed(seed)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """Inputs (B, 1, z, y, x) float32, targets (B, z, y, x) uint8."""
+        """Inputs (B, 1, z, y, x) float32, targets (B, z, y, x) uint8: 0, 1, or IGNORED."""
         pairs = [self.patch() for _ in range(size)]
         return torch.stack([image for image, _ in pairs])[:, None], torch.stack([target for _, target in pairs])
 
@@ -79,8 +86,7 @@ class PatchSource:
         image = sample(hu, shifted, points, case.spacing_mm) + AIR_HU
         kinds = sample(labels, shifted, points, case.spacing_mm, mode="nearest").round().to(torch.uint8)
         image, kinds = change_intensity(image, kinds, sampling.intensity, self.generator)
-        target = torch.isin(kinds, torch.tensor(sampling.foreground, dtype=torch.uint8, device=kinds.device))
-        return self.normalization.apply(image), target.to(torch.uint8)
+        return self.normalization.apply(image), target_of(kinds, sampling)
 
     def choose(self) -> int:
         """Index of a case: one without kidneys as often as the sampling says, when there are both kinds."""
@@ -101,6 +107,16 @@ class PatchSource:
         half = torch.tensor(list(reversed(self.sampling.patch))) * self.sampling.spacing_mm / case.spacing_mm / 2.0
         middle = (size - 1.0) / 2.0
         return torch.maximum(torch.minimum(wanted, torch.maximum(size - 1.0 - half, middle)), torch.minimum(half, middle))
+
+
+def target_of(kinds: Tensor, sampling: Sampling) -> Tensor:
+    """1 where a label (z, y, x) is one of the foreground's, 0 elsewhere, IGNORED where nothing counts; uint8."""
+    target = torch.isin(kinds, torch.tensor(sampling.foreground, dtype=torch.uint8, device=kinds.device)).to(torch.uint8)
+    if sampling.ignore_beyond_mm is not None:
+        reach = round(sampling.ignore_beyond_mm / sampling.spacing_mm)
+        near = F.max_pool3d((kinds > 0).float()[None, None], kernel_size=2 * reach + 1, stride=1, padding=reach)[0, 0]
+        target[near == 0] = IGNORED
+    return target
 
 
 def split_by_labels(cases: Sequence[Case]) -> tuple[list[int], list[int]]:

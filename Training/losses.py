@@ -1,4 +1,4 @@
-"""What training minimizes. Logits are (B, 2, z, y, x), targets (B, z, y, x) with 0 or 1."""
+"""What training minimizes. Logits are (B, 2, z, y, x), targets (B, z, y, x) with 0, 1, or IGNORED where nothing counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+IGNORED = 255
 SMOOTH = 1e-5
 # In voxels. Beside cross-entropy Dice may be lenient with the few voxels wrongly found in a patch without foreground.
 LENIENT_SMOOTH = 200.0
@@ -20,14 +21,17 @@ def soft_dice(probability: Tensor, target: Tensor, smooth: float = SMOOTH) -> Te
     return (2.0 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
 
 
-def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
     """1 - soft Dice of the foreground, as published (the printed denominator, sum p + sum p, is a misprint)."""
-    return 1.0 - soft_dice(foreground(logits), target.float())
+    return 1.0 - soft_dice(foreground(logits) * (target != IGNORED), (target == 1).float(), smooth)
 
 
 def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Dice loss plus mean cross-entropy: the second keeps gradients and calibration where there is little foreground."""
-    return 1.0 - soft_dice(foreground(logits), target.float(), smooth=LENIENT_SMOOTH) + F.cross_entropy(logits.float(), target.long())
+    entropy = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORED, reduction="sum")
+    # A patch far from any kidney may have no voxel that counts.
+    counted = (target != IGNORED).sum().clamp(min=1)
+    return dice_loss(logits, target, LENIENT_SMOOTH) + entropy / counted
 
 
 def foreground(logits: Tensor) -> Tensor:

@@ -148,6 +148,7 @@ def sampling_of(values: Mapping[str, Any]) -> Sampling:
         focus_probability=float(values["focus_probability"]),
         jitter_mm=float(values["jitter_mm"]),
         negative_probability=float(values["negative_probability"]),
+        ignore_beyond_mm=None if values.get("ignore_beyond_mm") is None else float(values["ignore_beyond_mm"]),
         spatial=part(SpatialRange, "spatial", values.get("spatial", {})),
         intensity=part(IntensityRange, "intensity", values.get("intensity", {})),
     )

@@ -20,7 +20,7 @@ from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.cases import load_cases
 from Training.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from Training.dataset import PatchSource
-from Training.losses import LOSSES, foreground
+from Training.losses import IGNORED, LOSSES, foreground
 from Training.settings import OptimizerSettings, StageSettings
 
 CHECKPOINT_FILE, WEIGHTS_FILE, LOG_FILE = "checkpoint.pt", "weights.safetensors", "log.csv"
@@ -153,8 +153,8 @@ class Trainer:
             with self.engine.autocast():
                 logits = network(image)
             found = foreground(logits) > 0.5
-            overlap += float((found & (target > 0)).sum())
-            total += float(found.sum() + (target > 0).sum())
+            overlap += float((found & (target == 1)).sum())
+            total += float((found & (target != IGNORED)).sum() + (target == 1).sum())
         return 2.0 * overlap / max(total, 1.0)
 
     def save(self) -> None:

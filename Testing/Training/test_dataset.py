@@ -11,7 +11,8 @@ import torch
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.cases import Case
-from Training.dataset import PatchSource, Sampling, focus_places, neighbourhood
+from Training.dataset import PatchSource, Sampling, focus_places, neighbourhood, target_of
+from Training.losses import IGNORED
 
 CPU = torch.device("cpu")
 NORMALIZATION = FixedNormalization()
@@ -172,6 +173,7 @@ def test_no_cases_are_refused() -> None:
         {"jitter_mm": -1.0},
         {"focus_probability": 1.5},
         {"negative_probability": -0.1},
+        {"ignore_beyond_mm": -1.0},
         {"foreground": ()},
         {"foreground": (3,)},
         {"focus": (0,)},
@@ -181,3 +183,15 @@ def test_no_cases_are_refused() -> None:
 def test_impossible_sampling_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"patch|spacing|probability|foreground"):
         replace(PLAIN, **change)  # type: ignore[arg-type]
+
+
+def test_what_lies_far_from_kidney_and_tumor_is_ignored() -> None:
+    kinds = torch.zeros(12, 12, 12, dtype=torch.uint8)
+    kinds[5:7, 5:7, 5:7] = 1
+    kinds[6, 6, 6] = 2
+    sampling = Sampling(patch=(12, 12, 12), spacing_mm=2.0, foreground=(2,), focus=(2,), ignore_beyond_mm=4.0)
+    target = target_of(kinds, sampling)
+    assert (target == 1).sum() == 1
+    assert (target != IGNORED).sum() == 6**3
+    assert (target[3:9, 3:9, 3:9] != IGNORED).all()
+    assert not (target_of(kinds, replace(sampling, ignore_beyond_mm=None)) == IGNORED).any()

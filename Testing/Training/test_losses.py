@@ -8,7 +8,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from Training.losses import LENIENT_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
+from Training.losses import IGNORED, LENIENT_SMOOTH, LOSSES, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
 
 
 @pytest.fixture
@@ -62,3 +62,21 @@ def test_half_precision_logits_give_full_precision_probabilities(batch: tuple[Te
     probability = foreground(batch[0].bfloat16())
     assert probability.dtype == torch.float32
     assert probability.shape == batch[1].shape
+
+
+def test_ignored_voxels_do_not_count() -> None:
+    logits = torch.randn(2, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    target = (torch.rand(2, 4, 5, 6, generator=torch.Generator().manual_seed(1)) > 0.6).to(torch.uint8)
+    target[:, :, :, 3:] = IGNORED
+    for loss in LOSSES.values():
+        expected = loss(logits[..., :3], target[..., :3])
+        torch.testing.assert_close(loss(logits, target), expected)
+        changed = logits.clone()
+        changed[..., 3:] += 5.0
+        torch.testing.assert_close(loss(changed, target), expected)
+
+
+def test_a_patch_where_nothing_counts_gives_a_finite_loss() -> None:
+    logits = torch.randn(1, 2, 4, 4, 4)
+    target = torch.full((1, 4, 4, 4), IGNORED, dtype=torch.uint8)
+    assert torch.isfinite(LOSSES["dice_ce"](logits, target))
