@@ -181,7 +181,7 @@ def test_no_cases_are_refused() -> None:
     ids=str,
 )
 def test_impossible_sampling_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"patch|spacing|probability|foreground"):
+    with pytest.raises(ValueError, match=r"patch|spacing|probability|foreground|ignore_beyond_mm"):
         replace(PLAIN, **change)  # type: ignore[arg-type]
 
 
