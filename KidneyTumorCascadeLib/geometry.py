@@ -48,12 +48,6 @@ class AxisOrder:
         transposed = array_zyx.transpose(tuple(2 - axis for axis in reversed(self.permutation)))
         return transposed[tuple(slice(None, None, -1 if flip else 1) for flip in reversed(self.flips))]
 
-    def inverse(self) -> AxisOrder:
-        """The order that undoes this one."""
-        old_axes = [self.permutation.index(axis) for axis in range(3)]
-        x, y, z = old_axes
-        return AxisOrder((x, y, z), (self.flips[x], self.flips[y], self.flips[z]))
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -112,7 +106,8 @@ class Geometry:
     def to_index(self, point: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
         """Continuous voxel indices i, j, k of LPS points (..., 3)."""
         offset = np.asarray(point, dtype=np.float64) - np.array(self.origin)
-        return np.asarray(offset @ self.axes / np.array(self.spacing))
+        # Not the transpose: direction cosines of three digits are that far from unit vectors that it misses by a voxel across a scan.
+        return np.asarray(offset @ np.linalg.inv(self.axes).T / np.array(self.spacing))
 
     def lps_order(self) -> AxisOrder:
         """The flips and permutation that bring each axis closest to left, posterior, superior. Oblique grids stay oblique."""
@@ -181,7 +176,7 @@ class Box:
         center: LPS mm.
         size: mm, full edge lengths along the box's own axes.
         side: "right", "left" (the patient's), or "both" for one box around a mass that crosses the midline.
-        source: where it came from: "network", "whole half" (nothing found there), "whole scan", or "user".
+        source: where it came from: "network", "whole half" (nothing found there), or "user".
         direction: 3 x 3 row by row, columns are the box's axes in LPS; those of the scan in LPS order.
     """
 
@@ -210,7 +205,8 @@ class Box:
         A centre on a face belongs to the box that begins there, so that boxes which share a face share no voxel. A box turned against the
         grid is enclosed: no part of it is lost. Raises InputError when the box misses the grid.
         """
-        index = geometry.to_index(self.corners())
+        # As far as the next voxel beyond the grid: what lies further away may be too far for a whole number.
+        index = np.clip(geometry.to_index(self.corners()), -1.0, np.add(geometry.size, 1.0))
         # Half a thousandth of a voxel keeps faces that fall on voxel centres from flickering with rounding.
         low = np.ceil(index.min(axis=0) - 5e-4).astype(int)
         high = np.ceil(index.max(axis=0) - 5e-4).astype(int)
@@ -273,7 +269,10 @@ def numbers_of(values: dict[str, Any], name: str, count: int) -> NDArray[np.floa
     valid = isinstance(field, list) and len(field) == count
     if not valid or not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in field or ()):
         raise InputError(f"A box's {name} must be a list of {count} numbers, not {field!r}.")
-    return np.array(field, dtype=np.float64)
+    try:
+        return np.array(field, dtype=np.float64)
+    except OverflowError as error:
+        raise InputError(f"A box's {name} holds a number too large for a length in mm; correct it.") from error
 
 
 def describe_size(size: Sequence[int]) -> str:
