@@ -55,7 +55,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
-    """The image of a series, slices sorted along their normal, with warnings (each a sentence).
+    """The image of a series, slices sorted along their normal, with warnings (each a sentence, without the names of files, folders or the series).
 
     Args:
         path: a folder with one series of slices, or any file of the series that is meant in a folder with several.
@@ -73,7 +73,7 @@ def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
     image.SetSpacing((*image.GetSpacing()[:2], step))
     image.SetOrigin(ordered[0].position)
     image.SetDirection(_axes(ordered[0]).ravel().tolist())
-    return image, _modality_warnings(ordered[0], name)
+    return image, _modality_warnings(ordered[0])
 
 
 def _series_of(folder: Path) -> list[list[SliceFile]]:
@@ -255,7 +255,8 @@ def _read_slices(ordered: Sequence[SliceFile], name: str) -> sitk.Image:
         raise InputError(f"{name} cannot be read: a slice is damaged or compressed in an unknown way; export the series again.") from error
 
 
-def _modality_warnings(header: SliceFile, name: str) -> list[str]:
+def _modality_warnings(header: SliceFile) -> list[str]:
+    # Warnings go into results, so they name nothing that may be named after the patient.
     if header.modality == "CT":
         return []
-    return [f"{name} says that it is {header.modality}, not CT; the result cannot be trusted."]
+    return [f"The DICOM series says that it is {header.modality}, not CT; the result cannot be trusted."]

@@ -17,11 +17,13 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 # Formats that keep where the voxels are in the patient (pictures do not), and whose readers notice a missing end (GIPL's and VTK's do not).
 FORMATS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
+# What ITK says of a NRRD file in any of the anatomical spaces, after turning it into its own; other spaces it passes on as they are.
+ANATOMICAL_SPACE = "left-posterior-superior"
 COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
-def read_image(path: Path) -> sitk.Image:
-    """The image of one file, three-dimensional and scalar.
+def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
+    """The image of one file, three-dimensional and scalar, with warnings (each a sentence that names the file without its folder).
 
     Raises:
         InputError: the file is incomplete or damaged, of an unknown format, or not one three-dimensional scalar image.
@@ -33,7 +35,7 @@ def read_image(path: Path) -> sitk.Image:
             _check_format(path)
             reader.ReadImageInformation()
             _check_header(reader, path)
-            return _in_three_dimensions(reader.Execute())
+            return _in_three_dimensions(reader.Execute()), _placement_warnings(reader, path)
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as an image ({_reason(error)}); check the file, or export it again as .nii.gz.") from error
 
@@ -84,6 +86,26 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
         raise InputError(f"{path} is an image of {describe_size(size)}, of {len(size)} dimensions; one three-dimensional scan is needed.")
     if not min(spacing[:3]) > 0:
         raise InputError(f"{path} gives a voxel spacing of {describe_mm(spacing[:3])}; all three must be above zero, so export the scan again.")
+
+
+def _placement_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]:
+    """Whether the header leaves open how the voxels lie in the patient; ITK then takes their axes for the patient's in silence."""
+    missing = _missing_placement(reader, sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
+    return [f"{path.name} does not say how the patient lies (no {missing}); right and left may be swapped."] if missing else []
+
+
+def _missing_placement(reader: sitk.ImageFileReader, image_format: str) -> str:
+    """What the file lacks, if anything. Other formats, such as MetaImage, always lie along the patient's axes by definition."""
+    codes = (int(_text(reader, key) or 0) for key in ("qform_code", "sform_code"))
+    if image_format == "NiftiImageIO" and max(codes) <= 0:
+        return "qform or sform"
+    if image_format == "NrrdImageIO" and not _text(reader, "NRRD_space").startswith(ANATOMICAL_SPACE):
+        return "anatomical space"
+    return ""
+
+
+def _text(reader: sitk.ImageFileReader, key: str) -> str:
+    return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
 
 
 def _in_three_dimensions(image: sitk.Image) -> sitk.Image:

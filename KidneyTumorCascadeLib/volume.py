@@ -41,7 +41,7 @@ class Volume:
 
 
 def read_scan(path: str | Path) -> tuple[Volume, list[str]]:
-    """A scan and what is odd about it, each a sentence.
+    """A scan and what is odd about it: sentences that name an image file without its folder, and a DICOM series not at all.
 
     Args:
         path: an image file SimpleITK reads, a folder with one DICOM series, or any one file of a DICOM series (the others are found beside it).
@@ -54,7 +54,7 @@ def read_scan(path: str | Path) -> tuple[Volume, list[str]]:
         raise InputError(f"There is no file or folder {path}; check the path.")
     if path.is_file():
         require_readable(path)
-    image, warnings = read_series(path) if path.is_dir() or is_dicom(path) else (read_image(path), [])
+    image, warnings = read_series(path) if path.is_dir() or is_dicom(path) else read_image(path)
     return Volume(_plain_voxels(image), _geometry_of(image, path)), warnings
 
 

@@ -195,9 +195,10 @@ def test_what_is_no_label_map_is_refused(value: float, why: str, tmp_path: Path)
         read_label_map(tmp_path / "scan.nrrd")
 
 
-def test_an_image_file_has_no_warnings(tmp_path: Path) -> None:
-    write_volume(scan(), tmp_path / "scan.mha")
-    assert read_scan(str(tmp_path / "scan.mha"))[1] == []
+@pytest.mark.parametrize("ending", WRITABLE)
+def test_an_image_file_that_is_written_here_has_no_warnings(ending: str, tmp_path: Path) -> None:
+    write_volume(scan(), tmp_path / f"scan{ending}")
+    assert read_scan(str(tmp_path / f"scan{ending}"))[1] == []
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -334,6 +335,50 @@ ROW = 280
 )
 def test_an_affine_that_itk_would_pass_over_is_refused(change: dict[int, tuple[str, tuple[float, ...]]], why: str, tmp_path: Path) -> None:
     assert why in refusal(patched(tmp_path / "scan.nii", change))
+
+
+QFORM_CODE, SFORM_CODE = 252, 254
+
+
+@pytest.mark.parametrize(("qform", "sform", "known"), [(0, 0, False), (1, 0, True), (0, 2, True), (4, 4, True), (-1, 0, False)])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_nifti_that_does_not_place_the_patient_is_read_with_a_warning(qform: int, sform: int, known: bool, ending: str, tmp_path: Path) -> None:
+    plain = patched(tmp_path / "scan.nii", {QFORM_CODE: ("<h", (qform,)), SFORM_CODE: ("<h", (sform,))})
+    path = tmp_path / f"ct{ending}"
+    path.write_bytes(gzip.compress(plain.read_bytes()) if ending == ".nii.gz" else plain.read_bytes())
+    volume, warnings = read_scan(path)
+    np.testing.assert_array_equal(volume.voxels, scan().voxels)
+    sentence = f"ct{ending} does not say how the patient lies (no qform or sform); right and left may be swapped."
+    assert warnings == ([] if known else [sentence])
+
+
+def test_analyze_never_places_the_patient(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The format before NIfTI, told by the missing magic; what looks like codes there is something else."""
+    sitk.WriteImage(itk_image(scan()), str(tmp_path / "scan.img"))
+    header = bytearray((tmp_path / "scan.hdr").read_bytes())
+    header[344:348] = b"\0\0\0\0"
+    (tmp_path / "scan.hdr").write_bytes(header)
+    _, warnings = read_scan(tmp_path / "scan.img")
+    assert warnings == ["scan.img does not say how the patient lies (no qform or sform); right and left may be swapped."]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("space", "known"),
+    [
+        (b"space: left-posterior-superior", True),
+        (b"space: RAS", True),
+        (b"space: left-anterior-superior", True),
+        (b"space: scanner-xyz", False),
+        (b"space: 3D-right-handed", False),
+        (b"space dimension: 3", False),
+    ],
+)
+def test_a_nrrd_without_anatomical_space_is_read_with_a_warning(space: bytes, known: bool, tmp_path: Path) -> None:
+    volume, warnings = read_scan(rewritten(tmp_path / "scan.nrrd", rb"space: ", space))
+    np.testing.assert_array_equal(volume.voxels, scan().voxels)
+    sentence = "scan.nrrd does not say how the patient lies (no anatomical space); right and left may be swapped."
+    assert warnings == ([] if known else [sentence])
 
 
 def rewritten(path: Path, pattern: bytes, line: bytes) -> Path:
