@@ -44,6 +44,10 @@ AXIAL_FILTER = (25, 25)
 
 NOTHING_FOUND = "No kidney was found in this scan; the label map is empty."
 CROSSING = "A kidney or tumor reaches across the midline; one box holds both sides."
+SIDE_UNKNOWN = "The field of view cuts the body; whether this is the right or the left kidney is uncertain."
+# In 194 public KiTS23 label maps each of two kidneys has its centre at least 45 mm on its own side of the scan's middle. Only a centre this
+# far on the other side is called odd, so a midline that is off by 65 mm raises no false alarm.
+CLEARLY_BESIDE_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,9 @@ def adaptive_boxes(
         probability_zyx: (z, y, x), of kidney and tumor together.
         geometry: its grid, in LPS order; about 4 mm is fine enough.
         rules: see there.
-        midline_x_mm: LPS x of the middle of the body, at the height of the grid's centre. It only decides the side of a single kidney, and
-            whether a single mass belongs to both. The middle of the grid when None.
+        midline_x_mm: LPS x of the middle of the body, at the height of the grid's centre. It decides the side of a single kidney, and
+            whether a single mass belongs to both. None when the field of view cuts the body, so that nobody can tell: the side of a single
+            kidney is then that of the grid, and said to be uncertain.
 
     Returns:
         The boxes, on the grid's axes, clipped to the grid, and what to tell the user.
@@ -164,13 +169,14 @@ def adaptive_boxes(
     dropped["elsewhere"] = count_parts(surplus)
     if not kidneys:
         return FoundKidneys([], [NOTHING_FOUND], dropped)
-    middle = midline_on_grid(geometry, midline_x_mm)
+    middle = middle_between(kidneys, geometry) if midline_x_mm is None else midline_on_grid(geometry, midline_x_mm)
     sides = sides_of(kidneys, geometry, rules, middle)
     region = enclosed_region(probability_zyx, mask_of((number for group in kidneys for number in group.numbers), numbered), geometry, rules)
     cut = cut_between(*kidneys) if len(sides) == 2 else None
     spans = kidney_spans(region, cut, geometry, rules)
     boxes = [box_of_slices(as_slices(item), geometry, side, "network") for side, item in zip(sides, spans, strict=True)]
-    return FoundKidneys(boxes, side_warnings(sides) + [left_out(group, middle) for group in surplus], dropped)
+    warnings = side_warnings(kidneys, sides, middle, certain=midline_x_mm is not None)
+    return FoundKidneys(boxes, warnings + [left_out(group, middle) for group in surplus], dropped)
 
 
 def sort_out(groups: Sequence[Group], rules: BoxRules) -> tuple[list[Group], dict[str, int]]:
@@ -187,13 +193,15 @@ def count_parts(groups: Sequence[Group]) -> int:
     return sum(len(group.fragments) for group in groups)
 
 
-def midline_on_grid(geometry: Geometry, midline_x_mm: float | None) -> float:
+def midline_on_grid(geometry: Geometry, midline_x_mm: float) -> float:
     """Where the midline crosses the line through the grid's centre along left-right: mm from the grid's right outer face."""
-    middle = geometry.extent[0] / 2
-    if midline_x_mm is None:
-        return middle
     centre = geometry.to_patient((np.array(geometry.size) - 1.0) / 2.0)
-    return middle + float((midline_x_mm - centre[0]) / geometry.axes[0, 0])
+    return geometry.extent[0] / 2 + float((midline_x_mm - centre[0]) / geometry.axes[0, 0])
+
+
+def middle_between(kidneys: Sequence[Group], geometry: Geometry) -> float:
+    """What stands in for an unknown midline: between two kidneys, or the grid's middle. mm from the grid's right outer face."""
+    return sum(group.x_mm for group in kidneys) / 2 if len(kidneys) == 2 else geometry.extent[0] / 2
 
 
 def sides_of(kidneys: Sequence[Group], geometry: Geometry, rules: BoxRules, middle_mm: float) -> list[str]:
@@ -206,13 +214,24 @@ def sides_of(kidneys: Sequence[Group], geometry: Geometry, rules: BoxRules, midd
     return ["right" if kidneys[0].x_mm < middle_mm else "left"]
 
 
-def side_warnings(sides: Sequence[str]) -> list[str]:
-    """What a single box means, as a sentence."""
+def side_warnings(kidneys: Sequence[Group], sides: Sequence[str], middle_mm: float, certain: bool) -> list[str]:
+    """What is odd about the sides, as sentences; `certain` when the midline is known."""
     if len(sides) == 2:
-        return []
+        return on_one_side(kidneys, middle_mm)
+    if len(kidneys) == 1 and not certain:
+        return [SIDE_UNKNOWN]
     if sides[0] == "both":
         return [CROSSING]
     return [f"No kidney was found on the {'left' if sides[0] == 'right' else 'right'} side."]
+
+
+def on_one_side(kidneys: Sequence[Group], middle_mm: float) -> list[str]:
+    """A sentence when both centres lie clearly on the same side of the midline, where the other one may be liver, spleen or bowel."""
+    offsets = [group.x_mm - middle_mm for group in kidneys]
+    for side, nearer in (("right", -max(offsets)), ("left", min(offsets))):
+        if nearer > CLEARLY_BESIDE_MM:
+            return [f"Both regions found lie on the patient's {side} of the middle; one of them may not be a kidney, check the sides."]
+    return []
 
 
 def left_out(group: Group, middle_mm: float) -> str:

@@ -19,7 +19,7 @@ from scipy import ndimage
 from KidneyTumorCascadeLib.box_rules import BoxRules
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Box, Geometry, Matrix
-from KidneyTumorCascadeLib.kidney_boxes import CROSSING, NOTHING_FOUND, FoundKidneys, adaptive_boxes, fixed_boxes
+from KidneyTumorCascadeLib.kidney_boxes import CROSSING, NOTHING_FOUND, SIDE_UNKNOWN, FoundKidneys, adaptive_boxes, fixed_boxes
 
 Probability = NDArray[np.float32]
 Bounds = list[tuple[int, int]]
@@ -186,6 +186,7 @@ def orientations(geometry: Geometry, voxels: NDArray[Any]) -> list[tuple[Geometr
 # ---------------------------------------------------------------- adaptive boxes
 
 GRID = Geometry((90, 70, 80), (4.0, 4.0, 4.0), (-178.0, -138.0, -500.0))
+MIDLINE = 0.0  # LPS x, the middle of that grid
 NO_MARGIN = BoxRules(margin_mm=(0.0, 0.0, 0.0))
 RIGHT, LEFT = (110.0, 160.0, 160.0), (250.0, 160.0, 160.0)
 KIDNEY = (56.0, 56.0, 104.0)
@@ -341,9 +342,55 @@ def test_specks_do_not_move_the_boxes() -> None:
 def test_single_kidney_has_a_side_and_a_warning(centre: tuple[float, float, float], side: str, missing: str) -> None:
     probability = empty()
     ellipsoid(probability, GRID, centre, KIDNEY)
-    found = adaptive_boxes(probability, GRID)
+    found = adaptive_boxes(probability, GRID, midline_x_mm=MIDLINE)
     assert sides(found) == [side]
     assert found.warnings == [f"No kidney was found on the {missing} side."]
+
+
+@pytest.mark.parametrize(("centre", "side"), [(RIGHT, "right"), (LEFT, "left")])
+def test_without_a_midline_the_side_of_a_single_kidney_is_uncertain(centre: tuple[float, float, float], side: str) -> None:
+    probability = empty()
+    ellipsoid(probability, GRID, centre, KIDNEY)
+    found = adaptive_boxes(probability, GRID)
+    assert sides(found) == [side]
+    assert found.warnings == [SIDE_UNKNOWN]
+
+
+def test_without_a_midline_a_wide_kidney_in_the_middle_is_not_said_to_cross_it() -> None:
+    """As in a field of view that was laid around one kidney."""
+    probability = empty()
+    ellipsoid(probability, GRID, (180.0, 140.0, 160.0), (80.0, 60.0, 110.0))
+    assert adaptive_boxes(probability, GRID).warnings == [SIDE_UNKNOWN]
+    assert adaptive_boxes(probability, GRID, midline_x_mm=MIDLINE).warnings == [CROSSING]
+
+
+@pytest.mark.parametrize(
+    ("midline", "warnings"),
+    [
+        (-130.0, ["Both regions found lie on the patient's left of the middle; one of them may not be a kidney, check the sides."]),
+        (-80.0, []),
+        (MIDLINE, []),
+        (80.0, []),
+        (130.0, ["Both regions found lie on the patient's right of the middle; one of them may not be a kidney, check the sides."]),
+        (None, []),
+    ],
+)
+def test_two_kidneys_on_one_side_are_odd(midline: float | None, warnings: list[str]) -> None:
+    """Their centres are 70 mm right and left of the grid's middle."""
+    found = adaptive_boxes(two_kidneys(), GRID, midline_x_mm=midline)
+    assert sides(found) == ["right", "left"]
+    assert found.warnings == warnings
+
+
+@pytest.mark.parametrize(("shift", "midline"), [(0.0, MIDLINE), (0.0, None), (-40.0, None), (40.0, None)])
+def test_the_side_of_something_left_out_is_that_of_the_kidney_beside_it(shift: float, midline: float | None) -> None:
+    """Without a midline the middle is between the kidneys, wherever they lie in the field of view."""
+    probability = empty()
+    for x, y, edges in ((-70.0, 160.0, KIDNEY), (-30.0, 60.0, (30.0, 30.0, 60.0)), (70.0, 160.0, KIDNEY)):
+        ellipsoid(probability, GRID, (180.0 + shift + x, y, 160.0), edges)
+    found = adaptive_boxes(probability, GRID, midline_x_mm=midline)
+    assert sides(found) == ["right", "left"]
+    assert [" on the right side " in warning for warning in found.warnings] == [True]
 
 
 @pytest.mark.parametrize("degrees", [0, 40])
@@ -371,7 +418,7 @@ def test_patient_far_from_the_middle_of_the_image() -> None:
 def test_horseshoe_kidney_gets_one_box() -> None:
     probability = two_kidneys()
     ellipsoid(probability, GRID, (180.0, 150.0, 125.0), (150.0, 30.0, 30.0))
-    found = adaptive_boxes(probability, GRID, NO_MARGIN)
+    found = adaptive_boxes(probability, GRID, NO_MARGIN, MIDLINE)
     assert sides(found) == ["both"]
     assert found.warnings == [CROSSING]
     assert found.boxes[0].slices(GRID) == extent(probability > 0.5)
