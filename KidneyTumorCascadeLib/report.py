@@ -118,6 +118,7 @@ class RunRecord:
         boxes: in which the fine networks looked.
         measurements: one row per side (mappings or dataclasses).
         removals: what the component rules took away (mappings or dataclasses).
+        passed_over: parts of the first network's prediction that were not taken for kidney, counted by reason.
         seconds: per stage, in the order of the stages.
         warnings: one sentence each.
     """
@@ -134,6 +135,7 @@ class RunRecord:
     boxes: Sequence[Box] = ()
     measurements: Sequence[Any] = ()
     removals: Sequence[Any] = ()
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     warnings: Sequence[str] = ()
 
@@ -185,6 +187,7 @@ def build_manifest(run: RunRecord, created: datetime | None = None) -> dict[str,
         "boxes": run.boxes,
         "measurements": run.measurements,
         "removals": run.removals,
+        "passed_over": run.passed_over,
         "seconds": {stage: round(value, 3) for stage, value in run.seconds.items()},
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "warnings": run.warnings,

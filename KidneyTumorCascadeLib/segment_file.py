@@ -184,6 +184,7 @@ def manifest_of(
         boxes=[box.part.box for box in result.boxes],
         measurements=[side.to_dict() for side in measured],
         removals=[{"side": box.part.box.side, **removal.to_dict()} for box in result.boxes for removal in box.removals],
+        passed_over=result.passed_over,
         seconds=cascade.timer.seconds,
         warnings=warnings,
     )

@@ -76,6 +76,7 @@ def test_the_manifest_says_all_that_is_needed_to_trace_a_result(desk: Desk) -> N
     assert manifest["device"]["precision"] in ("float32", "bfloat16")
     assert [Box.from_dict(box).side for box in manifest["boxes"]] == ["right", "left"]
     assert manifest["removals"] == []
+    assert manifest["passed_over"] == {"small": 0, "faint": 0, "elsewhere": 0}
     assert list(manifest["seconds"]) == ["reading", "finding kidneys", "segmenting right", "segmenting left", "measuring", "writing"]
     assert manifest["peak_memory_mb"] > 10
     assert manifest["warnings"] == [THICK]

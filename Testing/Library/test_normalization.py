@@ -35,7 +35,7 @@ def test_a_narrow_window_blinds_the_network_to_kidneys() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
-def test_statistics_without_a_copy_are_numpys(dtype: type) -> None:
+def test_statistics_without_a_copy_are_numpys(dtype: Any) -> None:
     scan = np.random.default_rng(3).integers(0, 200, (7, 9, 11)).astype(dtype)
     assert mean_and_sd(scan) == pytest.approx((scan.mean(dtype=np.float64), scan.std(dtype=np.float64)))
 
@@ -67,5 +67,5 @@ def test_json_and_back(normalization: Any) -> None:
     ],
 )
 def test_unusable_settings_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="normalization|convert"):
+    with pytest.raises(ValueError, match=r"normalization|convert"):
         normalization_from_dict(values)

@@ -107,7 +107,7 @@ def test_volumes_do_not_depend_on_the_spacing(seed: int) -> None:
         assert volumes[0] == pytest.approx(volumes[1], rel=tolerance)
     for side in ("right", "left"):
         centers = [points(labels, kidney_side(labels, side)).mean(axis=0) for labels in (coarse, fine)]
-        assert np.allclose(*centers, atol=0.7)
+        assert np.allclose(centers[0], centers[1], atol=0.7)
 
 
 @pytest.mark.parametrize("seed", range(4))
