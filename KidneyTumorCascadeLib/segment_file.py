@@ -139,9 +139,7 @@ def read_checked(source: Path, cascade: Cascade) -> tuple[Volume, list[str]]:
     with cascade.timer.stage(READING):
         cascade.progress(READING, 0, 1)
         scan, warnings = read_scan(source)
-        folder = source if source.is_dir() else source.parent
-        nameless = [text.replace(f" in {folder}", "") for text in warnings]
-        return scan, [*nameless, *check_scan(scan, public_name(source))]
+        return scan, [*warnings, *check_scan(scan, public_name(source))]
 
 
 def public_name(source: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import read_scan, read_volume
@@ -46,7 +46,7 @@ def one_slice(index: int, series: str, angle: float) -> Dataset:
     return data
 
 
-def save(data: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> None:
+def save(data: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> None:
     data.file_meta = FileMetaDataset()
     data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
     data.file_meta.TransferSyntaxUID = syntax

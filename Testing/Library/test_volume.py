@@ -11,6 +11,7 @@ import resource
 import struct
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,7 +270,7 @@ def test_a_file_that_may_not_be_opened_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def itk_image(volume: Volume, dtype: int = sitk.sitkInt16) -> sitk.Image:
-    image = sitk.Cast(sitk.GetImageFromArray(volume.voxels), dtype)
+    image: sitk.Image = sitk.Cast(sitk.GetImageFromArray(volume.voxels), dtype)
     image.SetSpacing(volume.geometry.spacing)
     return image
 
@@ -517,7 +518,7 @@ def test_voxels_must_fit_their_grid() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
-def test_voxels_outlive_the_image_that_they_were_read_into(tmp_path: Path, dtype: type) -> None:
+def test_voxels_outlive_the_image_that_they_were_read_into(tmp_path: Path, dtype: Any) -> None:
     voxels = np.random.default_rng(0).integers(0, 200, (30, 40, 50)).astype(dtype)
     path = tmp_path / "scan.nrrd"
     write_volume(Volume(voxels, Geometry((50, 40, 30), (1.0, 1.0, 1.0))), path)
