@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
@@ -19,6 +23,7 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 FORMATS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
 # What ITK says of a NRRD file in any of the anatomical spaces, after turning it into its own; other spaces it passes on as they are.
 ANATOMICAL_SPACE = "left-posterior-superior"
+LARGE_VOXELS = 50_000_000
 COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
@@ -35,7 +40,7 @@ def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
             _check_format(path)
             reader.ReadImageInformation()
             _check_header(reader, path)
-            return _in_three_dimensions(reader.Execute()), _placement_warnings(reader, path)
+            return _in_three_dimensions(_execute(reader)), _placement_warnings(reader, path)
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as an image ({_reason(error)}); check the file, or export it again as .nii.gz.") from error
 
@@ -106,6 +111,42 @@ def _missing_placement(reader: sitk.ImageFileReader, image_format: str) -> str:
 
 def _text(reader: sitk.ImageFileReader, key: str) -> str:
     return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
+
+
+class _ImageBuffer:
+    """An image's voxels for numpy; an array made of it keeps this object, and so the image whose memory it shares."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self.image = image
+        interface = dict(sitk.GetArrayViewFromImage(image).__array_interface__)
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def shared_voxels(image: sitk.Image) -> NDArray[Any]:
+    """The image's voxels (z, y, x) without a copy: writing to one writes to the other, and the array keeps the image alive."""
+    return np.asarray(_ImageBuffer(image))
+
+
+def _execute(reader: sitk.ImageFileReader) -> sitk.Image:
+    """What the reader reads. ITK reads NIfTI into one buffer and copies it to another; a large scan is read in three parts to spare that."""
+    size = reader.GetSize()
+    is_nifti = sitk.ImageFileReader.GetImageIOFromFileName(reader.GetFileName()) == "NiftiImageIO"
+    image: sitk.Image
+    if not is_nifti or len(size) != 3 or math.prod(size) < LARGE_VOXELS:
+        image = reader.Execute()
+        return image
+    image = sitk.Image(size, reader.GetPixelID())
+    image.SetSpacing(reader.GetSpacing())
+    image.SetOrigin(reader.GetOrigin())
+    image.SetDirection(reader.GetDirection())
+    voxels, thick = shared_voxels(image), -(-size[2] // 3)
+    for start in range(0, size[2], thick):
+        reader.SetExtractIndex((0, 0, start))
+        reader.SetExtractSize((size[0], size[1], min(thick, size[2] - start)))
+        part = reader.Execute()
+        voxels[start : start + thick] = sitk.GetArrayViewFromImage(part)
+        del part  # Or it would still be there while the next one is read.
+    return image
 
 
 def _in_three_dimensions(image: sitk.Image) -> sitk.Image:

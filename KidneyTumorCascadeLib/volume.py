@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
-from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_readable
+from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_readable, shared_voxels
 from KidneyTumorCascadeLib.nifti_header import check_nifti
 
 # Formats of one file (one of two cannot appear whole) that keep the geometry.
@@ -107,22 +107,13 @@ def _geometry_of(image: sitk.Image, path: Path) -> Geometry:
         raise InputError(f"{path}: {error}") from error
 
 
-class _ImageBuffer:
-    """An image's voxels for numpy; an array made of it keeps this object, and so the image whose memory it shares."""
-
-    def __init__(self, image: sitk.Image) -> None:
-        self.image = image
-        interface = dict(sitk.GetArrayViewFromImage(image).__array_interface__)
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-
-
 def _plain_voxels(image: sitk.Image) -> NDArray[Any]:
     """The voxels in the smallest type that holds them and that torch computes with: 8, 16 or 32 bits, or float32.
 
     Whole numbers are narrowed by their values: DICOM with unsigned pixels arrives as 32 bits although a CT needs 16. What needs no change
     is not copied: a second copy of the scan would be the largest thing in memory.
     """
-    view = np.asarray(_ImageBuffer(image))
+    view = shared_voxels(image)
     if view.dtype.kind == "f":
         return view.astype(np.float32, copy=False)
     if view.dtype.itemsize == 1 or view.dtype == np.int16:

@@ -528,3 +528,19 @@ def test_voxels_outlive_the_image_that_they_were_read_into(tmp_path: Path, dtype
     assert np.array_equal(read, voxels)
     assert read.flags.writeable
     assert len(others) == 50
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("slices", [7, 9])
+def test_a_large_scan_read_in_parts_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, dtype: Any, slices: int) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 2000, (slices, 4, 5)).astype(dtype)
+    geometry = Geometry((5, 4, slices), (0.7, 0.8, 2.5), (11.0, -7.0, 3.0), (0.0, 0.0, 1.0, 0.8, -0.6, 0.0, 0.6, 0.8, 0.0))
+    path = tmp_path / f"scan{ending}"
+    write_volume(Volume(voxels, geometry), path)
+    at_once = read_volume(path)
+    monkeypatch.setattr("KidneyTumorCascadeLib.image_file.LARGE_VOXELS", 1)
+    in_parts = read_volume(path)
+    assert in_parts.geometry == at_once.geometry
+    assert in_parts.voxels.dtype == at_once.voxels.dtype
+    assert np.array_equal(in_parts.voxels, voxels)
