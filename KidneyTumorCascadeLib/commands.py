@@ -23,7 +23,7 @@ from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_
 from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, check_request, open_cascade, read_boxes, read_checked, segment_file
 from KidneyTumorCascadeLib.volume import require_writable, write_volume
 
-DEMO = PhantomSettings(seed=7, tumors=2)
+DEMO = PhantomSettings(seed=6, tumors=2)
 DEMO_CT, DEMO_TRUTH = "ct.nii.gz", "truth.nii.gz"
 
 
