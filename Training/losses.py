@@ -10,6 +10,7 @@ IGNORED = 255
 SMOOTH = 1e-5
 # In voxels. Beside cross-entropy Dice may be lenient with the few voxels wrongly found in a patch without foreground.
 LENIENT_SMOOTH = 200.0
+PATCH_SMOOTH = 30.0
 
 
 def soft_dice(probability: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
@@ -28,10 +29,26 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
 
 def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Dice loss plus mean cross-entropy: the second keeps gradients and calibration where there is little foreground."""
+    return dice_loss(logits, target, LENIENT_SMOOTH) + mean_entropy(logits, target)
+
+
+def patch_dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """As above, but Dice of each patch for itself, and their mean: a small tumor counts as much as a large one in another patch."""
+    counted, wanted = target != IGNORED, (target == 1).float()
+    dice = patch_dice(foreground(logits) * counted, wanted, PATCH_SMOOTH)
+    return 1.0 - dice.mean() + mean_entropy(logits, target)
+
+
+def patch_dice(probability: Tensor, target: Tensor, smooth: float) -> Tensor:
+    """2 sum(p g) / (sum(p) + sum(g)) of each patch, (B,); the arguments are those of `soft_dice`."""
+    overlap, total = (probability * target).sum((1, 2, 3)), (probability + target).sum((1, 2, 3))
+    return (2.0 * overlap + smooth) / (total + smooth)
+
+
+def mean_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of the voxels that count. A patch far from any kidney may have none: its mean is 0."""
     entropy = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORED, reduction="sum")
-    # A patch far from any kidney may have no voxel that counts.
-    counted = (target != IGNORED).sum().clamp(min=1)
-    return dice_loss(logits, target, LENIENT_SMOOTH) + entropy / counted
+    return entropy / (target != IGNORED).sum().clamp(min=1)
 
 
 def foreground(logits: Tensor) -> Tensor:
@@ -39,4 +56,4 @@ def foreground(logits: Tensor) -> Tensor:
     return torch.softmax(logits.float(), dim=1)[:, 1]
 
 
-LOSSES = {"dice": dice_loss, "dice_ce": dice_and_cross_entropy}
+LOSSES = {"dice": dice_loss, "dice_ce": dice_and_cross_entropy, "patch_dice_ce": patch_dice_and_cross_entropy}

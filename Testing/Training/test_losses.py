@@ -8,7 +8,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from Training.losses import IGNORED, LENIENT_SMOOTH, LOSSES, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
+from Training.losses import IGNORED, LENIENT_SMOOTH, LOSSES, PATCH_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
 
 
 @pytest.fixture
@@ -79,4 +79,14 @@ def test_ignored_voxels_do_not_count() -> None:
 def test_a_patch_where_nothing_counts_gives_a_finite_loss() -> None:
     logits = torch.randn(1, 2, 4, 4, 4)
     target = torch.full((1, 4, 4, 4), IGNORED, dtype=torch.uint8)
-    assert torch.isfinite(LOSSES["dice_ce"](logits, target))
+    for name in ("dice_ce", "patch_dice_ce"):
+        assert torch.isfinite(LOSSES[name](logits, target))
+
+
+def test_dice_of_each_patch_is_that_of_monai(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = batch
+    monai = DiceLoss(include_background=False, softmax=True, to_onehot_y=True, smooth_nr=PATCH_SMOOTH, smooth_dr=PATCH_SMOOTH, batch=False)
+    entropy = functional.cross_entropy(logits, target.long())
+    expected = monai(logits, target[:, None]) + entropy
+    torch.testing.assert_close(LOSSES["patch_dice_ce"](logits, target), expected)
+    assert not torch.isclose(LOSSES["patch_dice_ce"](logits, target), LOSSES["dice_ce"](logits, target))
