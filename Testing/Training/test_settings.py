@@ -54,7 +54,7 @@ def test_augmentation_can_be_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loss": "focal"}, "loss is one of dice, dice_ce, not 'focal'"),
+        ({"loss": "focal"}, "loss is one of dice, dice_ce, patch_dice_ce, not 'focal'"),
         ({"cases": "medium", "stages": {"roi": {}}}, "cases is one of fine, coarse"),
         ({"steps": 0}, "steps is 1 or more"),
         ({"steps": 10.5}, "steps is a whole number"),
