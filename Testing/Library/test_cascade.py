@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade, assembled, body_midline, rules_for, with_context
@@ -22,23 +21,12 @@ from KidneyTumorCascadeLib.memory_ladder import ladder
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom, orientations
 from KidneyTumorCascadeLib.sliding_window import sliding_window
 from KidneyTumorCascadeLib.volume import Volume
+from Testing.bright_blocks import Brightness
 from Testing.tiny_bundle import make_tiny_bundle, read_description, write_description
 
 CASCADE = "KidneyTumorCascadeLib.cascade"
 CPU = Engine(torch.device("cpu"), torch.float32, "CPU, float32")
 SETTINGS = PhantomSettings(seed=3, spacing=(6.0, 6.0, 8.0), noise_sd=8.0)
-
-
-class Brightness(nn.Module):
-    """A network that calls bright voxels foreground: what it finds can be told beforehand."""
-
-    def __init__(self, above: float) -> None:
-        super().__init__()
-        self.above = above
-
-    def forward(self, patches: Tensor) -> Tensor:
-        score = (patches - self.above) * 20.0
-        return torch.cat((-score, score), dim=1)
 
 
 @pytest.fixture
