@@ -23,6 +23,7 @@ from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_
 from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, check_request, open_cascade, read_boxes, read_checked, segment_file
 from KidneyTumorCascadeLib.volume import require_writable, write_volume
 
+# A patient whose tumor is large enough for the bundled networks to find.
 DEMO = PhantomSettings(seed=6, tumors=2)
 DEMO_CT, DEMO_TRUTH = "ct.nii.gz", "truth.nii.gz"
 
