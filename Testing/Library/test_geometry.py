@@ -28,7 +28,8 @@ sizes = st.tuples(*[st.integers(1, 9)] * 3)
 @st.composite
 def rotations(draw: st.DrawFn) -> NDArray[np.float64]:
     """Any rotation, from a quaternion."""
-    q = np.array([draw(st.floats(-1, 1)) for _ in range(4)])
+    # To nine digits: cosines of 1e-311, which no header holds, make the decomposition in ITK, which is the oracle here, answer NaN.
+    q = np.array([round(draw(st.floats(-1, 1)), 9) for _ in range(4)])
     length = np.linalg.norm(q)
     w, x, y, z = q / length if length > 1e-3 else (1.0, 0.0, 0.0, 0.0)
     return np.array(
