@@ -14,7 +14,7 @@ from KidneyTumorCascadeLib.errors import InputError
 
 SPLITS = ("train", "validation")
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-SCAN_FIELDS, LESION_FIELDS = {"name", "ct", "labels", "kidney_labels", "split"}, {"labels", "split"}
+SCAN_FIELDS, LESION_FIELDS = {"name", "ct", "labels", "kidney_labels", "split", "whole"}, {"labels", "split"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ScanSource:
         labels: its label map; None where there is nothing to find.
         kidney_labels: the values in it that mean kidney, when it knows no tumors; empty when it is 1 kidney, 2 tumor, 3 cyst.
         split: "train" or "validation".
+        whole: whether the scan shows its kidneys whole; None where nobody said so.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ScanSource:
     labels: Path | None
     kidney_labels: tuple[int, ...]
     split: str
+    whole: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def scan_of(entry: dict[str, Any], folder: Path) -> ScanSource:
     if not re.fullmatch(NAME_PATTERN, entry["name"]):
         raise ValueError(f"{entry['name']!r} cannot be a file's name; use letters, digits, dots, hyphens and underscores")
     labels = None if entry["labels"] is None else folder / entry["labels"]
-    return ScanSource(entry["name"], folder / entry["ct"], labels, tuple(entry.get("kidney_labels", ())), split_of(entry))
+    whole = entry.get("whole")
+    if not isinstance(whole, bool | None):
+        raise ValueError(f"whole is true or false, not {whole!r}")
+    return ScanSource(entry["name"], folder / entry["ct"], labels, tuple(entry.get("kidney_labels", ())), split_of(entry), whole)
 
 
 def lesion_of(entry: dict[str, Any], folder: Path) -> LesionSource:

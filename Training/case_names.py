@@ -1,0 +1,22 @@
+"""What the name of a pool's case tells of where the case comes from; `Training/synthesis.py` gives these names."""
+
+from __future__ import annotations
+
+import re
+
+PHANTOM, ANATOMY, IMPLANTED, REAL = "phantom", "anatomy", "implanted", "real"
+# In this order: the name of a scan that a case was made from may itself look like anything.
+PATTERNS = {
+    PHANTOM: r"phantom_\d+",
+    ANATOMY: r"anatomy_\d+|.+_k\d{3,}",
+    IMPLANTED: r".+_v\d{3,}",
+}
+
+
+def origin_of(name: str) -> str:
+    """How a case of that name was made.
+
+    PHANTOM: drawn from geometry alone. ANATOMY: a patient's label map rendered, all of it or its kidneys in a real scan. IMPLANTED: a real
+    scan, changed, with lesions grown into its kidneys. REAL: any other name; a scan as it was acquired.
+    """
+    return next((origin for origin, pattern in PATTERNS.items() if re.fullmatch(pattern, name)), REAL)
