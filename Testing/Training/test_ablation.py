@@ -1,0 +1,102 @@
+"""The ablation: which cases a run sees, what it changes, and what its line of the table says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from KidneyTumorCascadeLib.errors import InputError
+from Training import ablation
+from Training.cases import Case
+
+SMOKE = Path(__file__).parents[2] / "Training" / "configs" / "smoke.json"
+
+
+def write_pool(pool: Path) -> None:
+    for split, names in (("train", ("real", "real_v001", "phantom_1")), ("validation", ("other",))):
+        for kind in ("fine", "coarse"):
+            (pool / split / kind).mkdir(parents=True)
+            for index, name in enumerate(names):
+                case_of(name, index).save(pool / split / kind)
+
+
+def case_of(name: str, seed: int) -> Case:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((40, 40, 40), dtype=np.uint8)
+    labels[10:25, 10:25, 10:25] = 1
+    labels[12:18, 12:18, 12:18] = 2
+    hu = (rng.normal(0, 20, labels.shape) + labels * 80.0).astype(np.int16)
+    return Case(name, hu, labels, 3.0)
+
+
+def run_file(folder: Path, *entries: dict[str, object]) -> Path:
+    path = folder / "runs.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_a_run_sees_only_the_training_cases_that_fit_and_all_validation_cases(tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool")
+    assert ablation.link_pool(tmp_path / "pool", ["*_v*", "phantom_*"], tmp_path / "linked") == 2
+    assert sorted(path.name for path in (tmp_path / "linked/train/fine").iterdir()) == ["phantom_1.npz", "real_v001.npz"]
+    assert [path.name for path in (tmp_path / "linked/validation/coarse").iterdir()] == ["other.npz"]
+
+
+def test_patterns_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool")
+    with pytest.raises(InputError, match="No training case"):
+        ablation.link_pool(tmp_path / "pool", ["nothing*"], tmp_path / "linked")
+
+
+def test_settings_change_one_stage_only() -> None:
+    config = json.loads(SMOKE.read_text())
+    changed = ablation.changed_config(config, ablation.Run("a", "kidney", ("*",), {"batch": 3}))
+    assert changed["stages"]["kidney"]["batch"] == 3
+    assert changed["stages"]["tumor"] == config["stages"]["tumor"]
+    assert config == json.loads(SMOKE.read_text())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "a", "stage": "liver", "cases": ["*"]},
+        {"name": "../a", "stage": "kidney", "cases": ["*"]},
+        {"name": "a", "cases": ["*"]},
+    ],
+)
+def test_a_wrong_run_is_refused_with_a_sentence(tmp_path: Path, entry: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        ablation.read_runs(run_file(tmp_path, entry))
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    entry = {"name": "a", "stage": "kidney", "cases": ["*"]}
+    with pytest.raises(InputError, match="twice"):
+        ablation.read_runs(run_file(tmp_path, entry, entry))
+
+
+def test_the_line_tells_the_mean_of_the_last_validations_and_the_best(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = [(10, 0.9), (20, 0.2), (30, 0.4), (40, 0.6)]
+    log.write_text("step,loss,validation_dice,seconds_per_step\n" + "".join(f"{step},1.0,{dice},0.5\n" for step, dice in rows))
+    line = ablation.table_line(ablation.Run("a", "kidney", ("*",), {}), 7, log)
+    assert line == "| kidney | a | 7 | 40 | 0.400 | 0.900 | 0.50 |"
+
+
+def test_all_runs_are_trained_tabled_and_not_repeated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_pool(tmp_path / "pool")
+    runs = run_file(
+        tmp_path,
+        {"name": "real only", "stage": "kidney", "cases": ["real*"]},
+        {"name": "two patches", "stage": "kidney", "cases": ["*"], "settings": {"batch": 2}},
+    )
+    words = [str(runs), "--config", str(SMOKE), "--data", str(tmp_path / "pool"), "--out", str(tmp_path / "out"), "--steps", "2", "--threads", "1"]
+    assert ablation.main(words) == 0
+    table = (tmp_path / "out" / ablation.TABLE_FILE).read_text().splitlines()
+    assert [line.split(" | ")[1:4] for line in table[2:]] == [["real only", "2", "2"], ["two patches", "3", "2"]]
+    capfd.readouterr()
+    assert ablation.main(words) == 0
+    assert "validation Dice 0" not in capfd.readouterr().out
