@@ -5,24 +5,31 @@ A case is a scan along its own axes in LPS order, resampled to cubic voxels. Arr
 
 from __future__ import annotations
 
+import errno
 import io
+import mmap
+import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Geometry, Slices
+from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.geometry import Geometry, Slices, box_of_slices
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from KidneyTumorCascadeLib.resampling import resample
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume
 
 KIDNEY, TUMOR = 1, 2
 AIR_HU, DENSEST_HU = -1024, 3071
+# Cases whose HU take more than this are left on the disk and read as they are needed, so that a pool may be larger than memory.
+MAPPED_BYTES = 64 * 2**20
+# Large grids are resampled in slabs of at most so many voxels (or one slice), which bounds the memory that floating point numbers take.
+SLAB_VOXELS = 32_000_000
 # A header's rounding moves voxels by less than a tenth of their size; a label map of another grid, by more.
 GRID_TOLERANCE = 0.1
 
@@ -58,19 +65,76 @@ class Case:
         return replace(self, hu=np.ascontiguousarray(self.hu[slices]), labels=np.ascontiguousarray(self.labels[slices]))
 
     def save(self, folder: Path) -> None:
-        """Write folder/name.npz, whole or not at all. Raises InputError or SetupError when it cannot be written."""
+        """Write folder/name.npz, whole or not at all. Raises InputError or SetupError when it cannot be written.
+
+        Labels are compressed, two hundredfold in a real scan; HU are not, which would save a third and take a multiple of the time to read.
+        In a case that is to be mapped nothing is compressed.
+        """
+        packed = zipfile.ZIP_STORED if self.hu.nbytes >= MAPPED_BYTES else zipfile.ZIP_DEFLATED
         content = io.BytesIO()
-        np.savez(content, hu=self.hu, labels=self.labels, spacing_mm=self.spacing_mm)
+        with zipfile.ZipFile(content, "w") as archive:
+            add_array(archive, "hu", self.hu, zipfile.ZIP_STORED)
+            add_array(archive, "labels", self.labels, packed)
+            add_array(archive, "spacing_mm", np.array(self.spacing_mm), zipfile.ZIP_STORED)
         write_bytes_atomically(folder / f"{self.name}.npz", content.getvalue())
 
 
+def add_array(archive: zipfile.ZipFile, name: str, array: NDArray[Any], method: int) -> None:
+    """Add an array to an .npz file, as numpy.savez does, with a compression of its own."""
+    entry = zipfile.ZipInfo(f"{name}.npy")
+    entry.compress_type = method
+    with archive.open(entry, "w", force_zip64=True) as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
 def load_case(path: Path) -> Case:
-    """Read what `Case.save` wrote; nothing is unpickled. Raises InputError for any other file."""
+    """Read what `Case.save` wrote; nothing is unpickled. Large cases are mapped: their arrays are read-only and lie on the disk until used.
+
+    Raises InputError for any other file, SetupError when more files would be mapped than this system lets a program keep open.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Case(path.stem, arrays["hu"], arrays["labels"], float(arrays["spacing_mm"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            hu, labels = mapped_arrays(path) or (arrays["hu"], arrays["labels"])
+            return Case(path.stem, hu, labels, float(arrays["spacing_mm"]))
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise SetupError(f"{path} cannot be opened beside all the others; allow more open files (ulimit -n 4096).") from error
         raise InputError(f"{path} is not a training case ({error}); write the pool again.") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a training case ({error}); write the pool again.") from error
+
+
+def mapped_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """HU and labels of a large uncompressed case without reading them, through one open file; None for any other case."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [archive.getinfo(f"{name}.npy") for name in ("hu", "labels")]
+        if entries[0].file_size < MAPPED_BYTES or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            return None
+        headers = [array_header(archive, entry) for entry in entries]
+    with path.open("rb") as file:
+        starts = [content_start(file, entry) for entry in entries]
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    hu, labels = (
+        np.ndarray(shape, kind, content, start + length, order="F" if fortran else "C")
+        for (length, shape, fortran, kind), start in zip(headers, starts, strict=True)
+    )
+    return hu, labels
+
+
+def array_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
+    """Length of an array's header in an .npz file, its shape, whether it is in Fortran's order, and its type (numpy.lib.format)."""
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, kind = read(stream)
+        return stream.tell(), shape, fortran, kind
+
+
+def content_start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+    """Where the content of a zip file's entry begins: after a header of 30 bytes, a name and extra fields, whose lengths the header tells."""
+    file.seek(entry.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return int(entry.header_offset + 30 + name + extra)
 
 
 def load_cases(folder: Path) -> list[Case]:
@@ -107,15 +171,49 @@ def cubic_case(name: str, scan: Volume, labels: Volume | None, spacing_mm: float
     Label borders are resampled as fractions and cut at one half, so that they move by less than half a voxel. The grid has a whole number of
     voxels over the scan's extent, so that its spacing is off from `spacing_mm` by at most half a voxel in all.
     """
-    scan = scan.in_lps_order()
-    grid = scan.geometry.resampled((spacing_mm,) * 3)
-    hu = resample(scan.voxels, scan.geometry, grid).round().clamp(AIR_HU, DENSEST_HU).numpy().astype(np.int16)
+    return case_on(name, scan, labels, spacing_mm, scan.geometry.in_lps_order().resampled((spacing_mm,) * 3))
+
+
+def case_around_kidneys(name: str, scan: Volume, labels: Volume, spacing_mm: float, margin_mm: float) -> Case:
+    """The part of `cubic_case` around everything labelled, widened by the margin and clipped to the scan. Raises ValueError without labels.
+
+    Only that part is ever computed, as a whole scan on small voxels would need many gigabytes.
+    """
+    reference = labels.in_lps_order()
+    grid = scan.geometry.in_lps_order().resampled((spacing_mm,) * 3)
+    used = box_of_slices(around(reference.voxels > 0, 0), reference.geometry, "both", "labels").slices(grid)
+    reach = round(margin_mm / spacing_mm)
+    z, y, x = (slice(max(0, part.start - reach), min(length, part.stop + reach)) for part, length in zip(used, grid.shape_zyx, strict=True))
+    return case_on(name, scan, labels, spacing_mm, grid.cropped((z, y, x)))
+
+
+def case_on(name: str, scan: Volume, labels: Volume | None, spacing_mm: float, grid: Geometry) -> Case:
+    """The case on a grid along the scan's axes in LPS order."""
+    scan, reference = scan.in_lps_order(), labels.in_lps_order() if labels else None
+    hu = np.empty(grid.shape_zyx, dtype=np.int16)
     result = np.zeros(grid.shape_zyx, dtype=np.uint8)
-    if labels is not None:
-        reference = labels.in_lps_order()
-        result[fraction(reference.voxels > 0, reference.geometry, grid) > 0.5] = KIDNEY
-        result[fraction(reference.voxels == TUMOR, reference.geometry, grid) > 0.5] = TUMOR
+    for where in slabs(grid):
+        part = grid.cropped(where)
+        hu[where] = resample(scan.voxels, scan.geometry, part).round_().clamp_(AIR_HU, DENSEST_HU).numpy()
+        if reference is not None:
+            result[where] = labels_on(reference, part)
     return Case(name, hu, result, spacing_mm)
+
+
+def slabs(grid: Geometry) -> Iterator[Slices]:
+    """The grid's slices (z, y, x) in parts of at most SLAB_VOXELS, or one slice."""
+    depth, height, width = grid.shape_zyx
+    thick = max(1, SLAB_VOXELS // (height * width))
+    for start in range(0, depth, thick):
+        yield slice(start, min(depth, start + thick)), slice(0, height), slice(0, width)
+
+
+def labels_on(reference: Volume, grid: Geometry) -> NDArray[np.uint8]:
+    """A label map (in LPS order) on another grid along the same axes: 0, 1 kidney, 2 tumor."""
+    result = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    result[fraction(reference.voxels > 0, reference.geometry, grid) > 0.5] = KIDNEY
+    result[fraction(reference.voxels == TUMOR, reference.geometry, grid) > 0.5] = TUMOR
+    return result
 
 
 def fraction(mask: NDArray[np.bool_], source: Geometry, target: Geometry) -> NDArray[np.float32]:
