@@ -17,6 +17,8 @@ LAYERS = (
     "progress",
     "json_fields",
     "report",
+    "worker_protocol",
+    "worker_messages",
     "nifti_header",
     "image_file",
     "dicom",
@@ -58,7 +60,7 @@ LAYERS = (
     "__main__",
 )
 # What 3D Slicer's own Python imports, which may have no torch.
-TORCH_FREE = ("errors", "geometry", "volume", "box_rules", "report", "scan_check")
+TORCH_FREE = ("errors", "geometry", "progress", "volume", "box_rules", "report", "scan_check", "worker_protocol", "worker_messages")
 LIBRARY_PACKAGES = {"torch", "numpy", "scipy", "SimpleITK", "safetensors"}
 # Imported inside functions only, so that nothing else waits for them or fails without them.
 LAZY_PACKAGES = {"PIL": {"preview"}}
