@@ -1,9 +1,10 @@
-"""Train one stage of the cascade.
+"""Train the cascade's stages, one after another or one alone.
 
+    python Training/train.py --config Training/configs/standard.json --stage all --data POOL --out RUNS
     python Training/train.py --config Training/configs/standard.json --stage kidney --data POOL --out RUNS/kidney
 
-POOL is what `Training/synthesis.py` wrote. OUT gets `checkpoint.pt` (resumed from when it is there), `weights.safetensors` (the moving average
-that ships) and `log.csv`.
+POOL is what `Training/synthesis.py` or `Training/prepare_kits19.py` wrote. OUT (OUT/roi, OUT/kidney and OUT/tumor with `--stage all`) gets
+`checkpoint.pt` (resumed from when it is there), `weights.safetensors` (the moving average that ships) and `log.csv`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,37 @@ if not __package__:  # run as a file, by torchrun for instance: packages lie bes
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
-from KidneyTumorCascadeLib.device import DEVICES, choose_device
+from KidneyTumorCascadeLib.device import DEVICES, Engine, choose_device
 from Training.command_line import make_folder, natural, positive, run_command
-from Training.settings import read_settings
+from Training.settings import StageSettings, read_settings
 from Training.trainer import Trainer
+
+ALL = "all"
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Begin or resume, and train to the end."""
+    """Train the stage that was asked for, or all of them."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    settings = read_settings(arguments.config, arguments.stage)
-    if arguments.steps:
-        settings = replace(settings, steps=arguments.steps)
-    make_folder(arguments.out)
-    trainer = Trainer(settings, arguments.data, arguments.out, choose_device(arguments.device), arguments.seed)
+    stages = STAGES if arguments.stage == ALL else (arguments.stage,)
+    # All settings are read before the first stage begins: a mistake in the last one shows at once.
+    wanted = [settings_for(arguments, stage) for stage in stages]
+    engine = choose_device(arguments.device)
+    for settings in wanted:
+        out = arguments.out / settings.stage if arguments.stage == ALL else arguments.out
+        train_stage(settings, arguments, out, engine)
+
+
+def settings_for(arguments: argparse.Namespace, stage: str) -> StageSettings:
+    """A stage's settings with what the command line says otherwise."""
+    settings = read_settings(arguments.config, stage)
+    return replace(settings, steps=arguments.steps) if arguments.steps else settings
+
+
+def train_stage(settings: StageSettings, arguments: argparse.Namespace, out: Path, engine: Engine) -> None:
+    """Begin or resume one stage, and train it to the end."""
+    make_folder(out)
+    trainer = Trainer(settings, arguments.data, out, engine, arguments.seed)
     if trainer.resume():
         print(f"{settings.stage}: resumed at step {trainer.step} of {settings.steps}", flush=True)
     elif arguments.init:
@@ -45,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--stage", choices=(*STAGES, ALL), required=True)
     parser.add_argument("--data", type=Path, required=True, help="the pool")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="weights (.safetensors) to begin with; a checkpoint in OUT goes before them")

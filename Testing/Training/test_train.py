@@ -26,7 +26,7 @@ SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 ROOT = SMOKE.parent.parent.parent
 CPU = Engine(torch.device("cpu"), torch.float32, "CPU, float32")
 KILLED_AT = 11
-COMMANDS = ("synthesis", "train", "evaluate", "export_bundle")
+COMMANDS = sorted(path.stem for path in (ROOT / "Training").glob("*.py") if '__name__ == "__main__"' in path.read_text(encoding="utf-8"))
 
 
 class KilledError(Exception):
@@ -264,6 +264,5 @@ def test_commands_run_as_files_from_anywhere(name: str, tmp_path: Path, monkeypa
     assert f"usage: {name}.py" in capsys.readouterr().out
 
 
-def test_every_command_is_known_here() -> None:
-    files = (ROOT / "Training").glob("*.py")
-    assert sorted(path.stem for path in files if '__name__ == "__main__"' in path.read_text(encoding="utf-8")) == sorted(COMMANDS)
+def test_commands_are_recognized() -> None:
+    assert {"synthesis", "train", "evaluate", "export_bundle"} <= set(COMMANDS)
