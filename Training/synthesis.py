@@ -27,9 +27,10 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, run_command
-from Training.kidney_changes import recontrasted, without_kidney
+from Training.kidney_changes import without_kidney
 from Training.lesion_shapes import Shape, shapes_of
 from Training.lesions import CYST, grow
+from Training.scan_changes import changed_patient, changed_scanner
 from Training.sources import SPLITS, Sources, read_sources
 
 FINE_MM, COARSE_MM = 1.5, 3.0
@@ -40,7 +41,7 @@ PATIENTS_IN_BANK = 120
 TUMOR_DIAMETER_MM, CYST_DIAMETER_MM = (10.0, 90.0), (6.0, 45.0)
 TUMOR_ODDS, CYST_ODDS = (0.15, 0.5, 0.25, 0.1), (0.5, 0.25, 0.15, 0.1)
 TRIES = 6
-NEPHRECTOMY_PROBABILITY, OTHER_PHASE_PROBABILITY = 0.06, 0.35
+NEPHRECTOMY_PROBABILITY = 0.06
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ def variant(case: Case, bank: LesionBank, rng: np.random.Generator) -> Case:
     """One changed copy of a real case with kidneys."""
     if rng.random() < NEPHRECTOMY_PROBABILITY:
         case = without_kidney(case, rng)
-    if rng.random() < OTHER_PHASE_PROBABILITY:
-        case = recontrasted(case, rng)
-    return with_lesions(case, bank, rng)
+    return changed_scanner(with_lesions(changed_patient(case, rng), bank, rng), rng)
 
 
 def write_case(case: Case, folder: Path, region: Case | None = None) -> None:
