@@ -160,9 +160,14 @@ def read_case(name: str, ct: Path, label_path: Path | None, spacing_mm: float, k
     if label_path is None:
         return cubic_case(name, scan, None, spacing_mm)
     labels = read_labels(label_path, kidney_labels)
+    require_same_grid(scan, labels, ct, label_path)
+    return cubic_case(name, scan, labels, spacing_mm)
+
+
+def require_same_grid(scan: Volume, labels: Volume, ct: Path, label_path: Path) -> None:
+    """Raises InputError, which names the files, when the label map lies on other voxels than the scan. The order of axes may differ."""
     if not labels.in_lps_order().geometry.matches(scan.in_lps_order().geometry, GRID_TOLERANCE * min(scan.geometry.spacing)):
         raise InputError(f"{label_path} does not lie on the grid of {ct}; give the label map that was drawn on this scan.")
-    return cubic_case(name, scan, labels, spacing_mm)
 
 
 def cubic_case(name: str, scan: Volume, labels: Volume | None, spacing_mm: float) -> Case:
