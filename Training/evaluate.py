@@ -1,127 +1,102 @@
-"""Run the library's own cascade over real and synthetic cases and write down how right it is.
+"""Run the library's own cascade over scans that nobody trained on, and write down how right it is.
 
-    python Training/evaluate.py BUNDLE OUT.json --sources SOURCES.json --pool POOL
+    python Training/evaluate.py EVALUATION.json --runs RUNS --config Training/configs/standard.json --data DATA --index POOL/index.json
+    python Training/evaluate.py EVALUATION.json --bundle BUNDLE --sources SOURCES.json --pool POOL --pictures FOLDER
 
-SOURCES.json and POOL are those of `Training/synthesis.py`. Real scans are scored in their own geometry; scans of the training split are
-marked as such. The synthetic cases are POOL's validation cases: lesions of patients and scans that no training case was made from.
+What is evaluated is a bundle, or the three trainings in RUNS as the bundle that `Training/export_bundle.py` would make of them.
+What it is evaluated on, one or more of these:
+- DATA and its index: a KiTS19 folder and what `Training/prepare_kits19.py` wrote of it; original images in their own geometry;
+- SOURCES.json: real scans, in their own geometry;
+- POOL: the synthetic cases of a pool of `Training/synthesis.py`.
+By default that is the validation split; cases of the training split are marked as trained on. EVALUATION.csv has the same table, and FOLDER
+gets the worst cases as pictures and the reliability of the probabilities.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 if not __package__:  # run as a file: packages lie beside Training, not in it
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
+
 from KidneyTumorCascadeLib.bundle import Bundle, load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.evaluation import RegionScores, Scores, compare_label_maps
-from KidneyTumorCascadeLib.report import require_place_for, write_json
-from KidneyTumorCascadeLib.volume import Volume, read_volume
-from Training.cases import KIDNEY, TUMOR, load_case, read_labels
-from Training.command_line import run_command
-from Training.sources import Sources, read_sources
-from Training.synthesis import is_synthetic
+from KidneyTumorCascadeLib.report import require_place_for, write_json, write_text_atomically
+from Training.calibration import REGIONS, Reliability, write_reliability_plot
+from Training.command_line import make_folder, positive, run_command
+from Training.evaluation_files import SCHEMA
+from Training.evaluation_tables import as_csv, cell, line, table
+from Training.scoring import Row, reference_of, segment_and_score
+from Training.sources import SPLITS, read_sources
+from Training.trained_bundle import temporary_bundle
+from Training.trials import Trial, indexed_trials, pool_trials, read_index, source_trials
+from Training.worst_cases import MOST_PICTURES, WorstCases
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A scan to be segmented, and what is known of it.
-
-    Attributes:
-        labels: reference label map, None where there is nothing to find.
-        has_tumors: the reference tells tumors from kidney; else every tumor voxel found is an invented one.
-    """
-
-    name: str
-    scan: Volume
-    labels: Volume | None
-    trained_on: bool
-    has_tumors: bool
-    synthetic: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    """How right one trial came out; Dice None where the reference has none of it, volumes in ml, HD95 in mm (infinite when nothing was found)."""
-
-    name: str
-    trained_on: bool
-    synthetic: bool
-    kidney_dice: float | None
-    kidney_hd95_mm: float | None
-    tumor_dice: float | None
-    tumor_ml: float
-    reference_tumor_ml: float | None
-    kidney_ml: float
-    seconds: float
-    warnings: list[str]
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Score everything asked for, and write it down at the end. Raises InputError when there is nothing to score."""
+    require_place_for(arguments.out)
+    if arguments.pictures:
+        make_folder(arguments.pictures)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    trials = all_trials(arguments)
+    with bundle_of(arguments) as bundle:
+        cascade = Cascade(bundle, choose_device(arguments.device), arguments.preset)
+        cascade.keep_probabilities = True
+        worst = WorstCases(arguments.most_pictures)
+        rows = [done(trial, cascade, worst, bool(arguments.pictures)) for trial in trials]
+        if not rows:
+            raise InputError("There is nothing to evaluate on; give --data with --index, --sources or --pool that have cases of that split.")
+        about = {"schema": SCHEMA, "preset": arguments.preset, "bundle": bundle.summary(), "weights": weight_hashes(bundle)}
+    write_json(arguments.out, {**about, "cases": [asdict(row) for row in rows]})
+    write_text_atomically(arguments.out.with_suffix(".csv"), as_csv(rows))
+    print(f"\n{table(rows)}")
+    if arguments.pictures:
+        write_pictures(arguments.pictures, rows, worst)
 
 
-def real_trials(sources: Sources) -> Iterator[Trial]:
-    """Every real scan of SOURCES.json."""
-    for scan in sources.scans:
-        labels = read_labels(scan.labels, scan.kidney_labels) if scan.labels else None
-        yield Trial(scan.name, read_volume(scan.ct), labels, scan.split == "train", has_tumors=not scan.kidney_labels, synthetic=False)
+def done(trial: Trial, cascade: Cascade, worst: WorstCases, pictures: bool) -> Row:
+    """Score one scan, tell of it, and keep its picture if it is one of the worst."""
+    row, found = segment_and_score(trial, cascade)
+    print(line(row), flush=True)
+    if pictures:
+        note = f"kidney Dice {cell(row.kidney_dice, 3)}, tumor Dice {cell(row.tumor_dice, 3)}, tumor {row.tumor_ml:.1f} ml"
+        worst.see(row.name, trial.scan.in_lps_order(), found.in_lps_order(), reference_of(trial), note)
+    return row
 
 
-def synthetic_trials(pool: Path) -> Iterator[Trial]:
-    """The validation cases of a pool that are not plain real scans."""
-    for path in sorted((pool / "validation" / "fine").glob("*.npz")):
-        if is_synthetic(path.stem):
-            case = load_case(path)
-            scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
-            yield Trial(case.name, scan, labels, trained_on=False, has_tumors=True, synthetic=True)
+def write_pictures(folder: Path, rows: list[Row], worst: WorstCases) -> None:
+    """The worst cases, and the reliability of the probabilities over all cases that were not trained on (all, where every one was)."""
+    for file in worst.write(folder):
+        print(file)
+    unseen = [row for row in rows if not row.trained_on] or rows
+    tables = {
+        region: sum((Reliability.from_dict(row.calibration[region]) for row in unseen if region in row.calibration), Reliability.none())
+        for region in REGIONS
+    }
+    title = f"{len(unseen)} scans {'trained on' if unseen[0].trained_on else 'not trained on'}, inside the boxes"
+    write_reliability_plot(folder / "reliability.png", tables, title)
+    print(folder / "reliability.png")
 
 
-def score(trial: Trial, cascade: Cascade) -> Row:
-    """Segment one scan and compare."""
-    started = time.monotonic()
-    result = cascade.segment(trial.scan)
-    seconds = time.monotonic() - started
-    kidney, tumor = scores_where_there_is_something(result.labels, trial)
-    return Row(
-        name=trial.name,
-        trained_on=trial.trained_on,
-        synthetic=trial.synthetic,
-        kidney_dice=kidney.dice if kidney else None,
-        kidney_hd95_mm=kidney.hd95_mm if kidney else None,
-        tumor_dice=tumor.dice if tumor else None,
-        tumor_ml=ml_of(result.labels, TUMOR),
-        reference_tumor_ml=ml_of(trial.labels, TUMOR) if trial.labels and trial.has_tumors else None,
-        kidney_ml=ml_of(result.labels, KIDNEY),
-        seconds=seconds,
-        warnings=result.warnings,
-    )
-
-
-def scores_where_there_is_something(labels: Volume, trial: Trial) -> tuple[RegionScores | None, RegionScores | None]:
-    """The scores of kidney and tumor, None for what the reference has none of: there is nothing to be right about."""
-    if trial.labels is None:
-        return None, None
-    scores: Scores = compare_label_maps(labels, trial.labels, kidney_only=not trial.has_tumors)
-    return scores.kidney if scores.kidney.reference_ml else None, scores.tumor if scores.tumor.reference_ml else None
-
-
-def ml_of(labels: Volume, label: int) -> float:
-    """Volume of a label."""
-    return float((labels.voxels == label).sum()) * labels.geometry.voxel_ml
-
-
-def line(row: Row) -> str:
-    """A row of the table on the terminal."""
-    kidney, tumor = ("-" if dice is None else f"{dice:.3f}" for dice in (row.kidney_dice, row.tumor_dice))
-    seen = "trained on" if row.trained_on else "unseen"
-    known = " invented" if row.reference_tumor_ml is None else f" of {row.reference_tumor_ml:.1f}"
-    found = f"{row.tumor_ml:7.1f} ml{known:<12}"
-    return f"{row.name:<28}{seen:<12}kidney {kidney:<7}tumor {tumor:<7}{found}{row.seconds:6.1f} s  {'; '.join(row.warnings)}"
+@contextmanager
+def bundle_of(arguments: argparse.Namespace) -> Iterator[Bundle]:
+    """The bundle to evaluate, made of the trainings where none is given."""
+    if arguments.bundle:
+        yield load_bundle(arguments.bundle)
+    else:
+        with temporary_bundle(arguments.config, arguments.runs) as folder:
+            yield load_bundle(folder)
 
 
 def weight_hashes(bundle: Bundle) -> dict[str, str]:
@@ -129,43 +104,57 @@ def weight_hashes(bundle: Bundle) -> dict[str, str]:
     return {name: stage.sha256 for name, stage in bundle.stages.items()}
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
-    """Score everything asked for, and write it down at the end. Raises InputError when there is nothing to score."""
-    require_place_for(arguments.out)
-    cascade = Cascade(load_bundle(arguments.bundle), choose_device(arguments.device), arguments.preset)
-    rows = []
-    for trial in all_trials(arguments):
-        rows.append(score(trial, cascade))
-        print(line(rows[-1]), flush=True)
-    if not rows:
-        raise InputError("There is nothing to evaluate on; give --sources with scans, --pool with synthetic validation cases, or both.")
-    about = {"preset": arguments.preset, "bundle": cascade.bundle.summary(), "weights": weight_hashes(cascade.bundle)}
-    write_json(arguments.out, {**about, "cases": [asdict(row) for row in rows]})
-
-
 def all_trials(arguments: argparse.Namespace) -> Iterator[Trial]:
-    """Real scans, then synthetic cases, one in memory at a time."""
-    if arguments.sources:
-        yield from real_trials(read_sources(arguments.sources))
-    if arguments.pool:
-        yield from synthetic_trials(arguments.pool)
+    """Everything asked for, one scan in memory at a time. What is wrong with the lists of cases is raised at once."""
+    splits = SPLITS if arguments.split == "all" else (arguments.split,)
+    indexed = read_index(arguments.index, arguments.data, splits) if arguments.index else []
+    sources = read_sources(arguments.sources) if arguments.sources else None
+
+    def generate() -> Iterator[Trial]:
+        yield from indexed_trials(indexed)
+        if sources:
+            yield from source_trials(sources, splits)
+        if arguments.pool:
+            yield from pool_trials(arguments.pool, splits)
+
+    return generate()
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", help="name or folder")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--sources", type=Path)
-    parser.add_argument("--pool", type=Path)
+    parser.add_argument("out", type=Path, metavar="EVALUATION.json")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--bundle", help="name or folder")
+    what.add_argument("--runs", type=Path, help="folder with the trained stages; needs --config")
+    parser.add_argument("--config", type=Path, help="what the stages were trained with")
+    parser.add_argument("--data", type=Path, help="KiTS19 folder; needs --index")
+    parser.add_argument("--index", type=Path, help="the index.json of the pool that was prepared from it")
+    parser.add_argument("--sources", type=Path, help="SOURCES.json with real scans")
+    parser.add_argument("--pool", type=Path, help="pool with synthetic cases")
+    parser.add_argument("--split", default="validation", choices=(*SPLITS, "all"))
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--device", default="auto", choices=DEVICES)
+    parser.add_argument("--threads", type=positive, help="of the CPU; as many as PyTorch takes by default")
+    parser.add_argument("--pictures", type=Path, help="folder for the worst cases and the reliability of the probabilities")
+    parser.add_argument("--most-pictures", type=positive, default=MOST_PICTURES, help="how many of the worst cases are drawn")
     return parser
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    """The command line; options that go together only together."""
+    parser = make_parser()
+    arguments = parser.parse_args(words)
+    if (arguments.runs is None) != (arguments.config is None):
+        parser.error("--runs and --config go together")
+    if (arguments.data is None) != (arguments.index is None):
+        parser.error("--data and --index go together")
+    return arguments
 
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    arguments = make_parser().parse_args(words)
+    arguments = parse(words)
     return run_command(lambda: evaluate(arguments))
 
 
