@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from KidneyTumorCascadeLib.errors import BundleError, Cancelled, CascadeError, InputError, SetupError
 
@@ -33,7 +33,8 @@ PROGRESS, LOG, ENDING = "progress", "log", "ending"
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 INPUT_ERROR, SETUP_ERROR, BUNDLE_ERROR, CANCELLED, BUSY = -32001, -32002, -32003, -32004, -32005
 
-MAX_LINE_BYTES = 1024 * 1024
+# What the worker takes, and what its client does: a manifest lists every tumor.
+MAX_LINE_BYTES, MAX_ANSWER_BYTES = 1024 * 1024, 64 * 1024 * 1024
 MAX_ID_LENGTH = 100
 MAX_MESSAGE_LENGTH = 600
 # JavaScript and most other readers of JSON hold no larger whole numbers exactly.
@@ -138,7 +139,7 @@ def decode_call(line: bytes) -> Call:
     return Call(method, params, request_id)
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[Id]:
     """Whether this can be a request's id."""
     if isinstance(value, str):
         return len(value) <= MAX_ID_LENGTH

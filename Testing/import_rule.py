@@ -19,6 +19,8 @@ LAYERS = (
     "report",
     "worker_protocol",
     "worker_messages",
+    "worker_client",
+    "worker_task",
     "nifti_header",
     "image_file",
     "dicom",
@@ -36,6 +38,7 @@ LAYERS = (
     "component_rules",
     "merging",
     "labelled_box",
+    "worker_results",
     "bundle_format",
     "bundle",
     "bundle_store",
@@ -53,6 +56,10 @@ LAYERS = (
     "phantom_anatomy",
     "phantom_kidneys",
     "phantom",
+    "worker_scans",
+    "worker_jobs",
+    "worker_server",
+    "worker",
     "segment_file",
     "arguments",
     "commands",
@@ -60,7 +67,19 @@ LAYERS = (
     "__main__",
 )
 # What 3D Slicer's own Python imports, which may have no torch.
-TORCH_FREE = ("errors", "geometry", "progress", "volume", "box_rules", "report", "scan_check", "worker_protocol", "worker_messages")
+TORCH_FREE = (
+    "errors",
+    "geometry",
+    "progress",
+    "volume",
+    "box_rules",
+    "report",
+    "scan_check",
+    "worker_protocol",
+    "worker_messages",
+    "worker_client",
+    "worker",
+)
 LIBRARY_PACKAGES = {"torch", "numpy", "scipy", "SimpleITK", "safetensors"}
 # Imported inside functions only, so that nothing else waits for them or fails without them.
 LAZY_PACKAGES = {"PIL": {"preview"}}
