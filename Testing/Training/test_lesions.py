@@ -15,7 +15,8 @@ from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training.cases import TUMOR, Case
 from Training.kidney_changes import recontrasted, without_kidney
 from Training.lesion_shapes import Shape, random_rotation, shape_of, shapes_of, turned
-from Training.lesion_tissue import KINDS, mixed_texture, noise_sd, smooth_noise, solid_hu, tumor_hu
+from Training.lesion_texture import mixed_texture, noise_sd, smooth_noise
+from Training.lesion_tissue import KINDS, solid_hu, tumor_hu
 from Training.lesions import CYST, grow, implanted, place
 
 KIDNEY_HU = 150.0
@@ -146,7 +147,6 @@ def test_a_tumor_grows_out_of_a_kidney(body: Case, round_shape: Shape) -> None:
     for case in grown_cases(body, round_shape, 20.0, TUMOR):
         tumor = case.labels == 2
         assert (tumor & (body.labels == 1)).sum() >= 0.04 * tumor.sum()
-        assert not ((case.labels == 1) & (body.labels != 1)).any()
 
 
 def test_a_cyst_counts_as_kidney_and_is_dark(body: Case, round_shape: Shape) -> None:
@@ -158,17 +158,29 @@ def test_a_cyst_counts_as_kidney_and_is_dark(body: Case, round_shape: Shape) -> 
             assert -25.0 < case.hu[deep].mean() < 45.0
 
 
-def test_nothing_beyond_a_lesions_edge_changes(body: Case, round_shape: Shape) -> None:
+def test_only_what_lies_near_a_lesion_gives_way(body: Case, round_shape: Shape) -> None:
     for case in grown_cases(body, round_shape, 20.0, TUMOR):
         distance_mm = ndimage.distance_transform_edt(case.labels != 2) * case.spacing_mm
-        assert np.array_equal(case.hu[distance_mm > 5.0], body.hu[distance_mm > 5.0])
-        assert np.array_equal(case.labels[case.labels != 2], body.labels[case.labels != 2])
+        far = distance_mm > 25.0
+        assert np.array_equal(case.hu[far], body.hu[far])
+        assert np.array_equal(case.labels[far], body.labels[far])
         assert (case.hu != body.hu)[case.labels == 2].mean() > 0.9
+
+
+def test_a_kidney_is_pushed_aside_rather_than_painted_over(body: Case, round_shape: Shape) -> None:
+    """Painted over, it would lose all that the tumor covers; pushed aside, it keeps a good part of that, outside of where it was."""
+    covered = lost = beyond = 0
+    for case in grown_cases(body, round_shape, 30.0, TUMOR):
+        covered += np.count_nonzero((body.labels == 1) & (case.labels == 2))
+        lost += np.count_nonzero(body.labels == 1) - np.count_nonzero(case.labels == 1)
+        beyond += np.count_nonzero((case.labels == 1) & (body.labels != 1))
+    assert lost < 0.95 * covered
+    assert beyond > 0.05 * covered
 
 
 def test_bone_and_gas_are_spared(body: Case) -> None:
     """A ball that reaches from one kidney to the other, over the bone and the gas between them."""
-    hard = (body.hu > 300) | (body.hu < -250)
+    hard = ndimage.binary_opening((body.hu > 300) | (body.hu < -250))
     z, y, x = (np.mgrid[:72, :72, :72] - 36) * body.spacing_mm
     distance = (np.sqrt(z**2 + y**2 + x**2) - 55.0).astype(np.float32)
     assert (distance[hard] < 0).any()
@@ -203,8 +215,9 @@ def test_tumors_do_not_grow_into_tumors(body: Case, round_shape: Shape) -> None:
     labels[:, :, :20][body.labels[:, :, :20] == 1] = 1
     half_tumor = replace(body, labels=labels)
     for case in grown_cases(half_tumor, round_shape, 20.0, TUMOR, wanted=3):
-        assert ((case.labels == 2) & (labels == 2)).sum() == (labels == 2).sum()
-        assert not (new_voxels(half_tumor, case, 2) & (labels == 2)).any()
+        assert (case.labels == 2).sum() > (labels == 2).sum()
+        body_of_old = ndimage.binary_erosion(labels == 2, iterations=3)
+        assert (case.labels[body_of_old] == 2).mean() > 0.98
 
 
 def test_without_a_kidney_nothing_grows(body: Case, round_shape: Shape) -> None:
