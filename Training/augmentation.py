@@ -92,25 +92,28 @@ def rotation(degrees: float, generator: torch.Generator) -> Tensor:
     return matrix
 
 
-def patch_points(patch: tuple[int, int, int], spacing_mm: float, ranges: SpatialRange, generator: torch.Generator) -> Tensor:
-    """Offsets (z, y, x, 3) in mm, in the order x, y, z, of the patch's voxels from its centre after a random deformation."""
-    axes = [(torch.arange(length) - (length - 1) / 2.0) * spacing_mm for length in patch]
+def patch_points(
+    patch: tuple[int, int, int], spacing_mm: float, ranges: SpatialRange, generator: torch.Generator, device: torch.device | None = None
+) -> Tensor:
+    """Offsets (z, y, x, 3) in mm, in the order x, y, z, of the patch's voxels from its centre after a random deformation, on the device."""
+    axes = [(torch.arange(length, device=device) - (length - 1) / 2.0) * spacing_mm for length in patch]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     points = torch.stack((x, y, z), dim=-1)
     scale = 2.0 ** uniform(-ranges.scale, ranges.scale, generator) if ranges.scale else 1.0
     stretch = torch.tensor([1.0 + uniform(-ranges.stretch, ranges.stretch, generator) for _ in range(3)])
     if ranges.mirror and uniform(0, 1, generator) < 0.5:
         stretch[0] = -stretch[0]
-    points = points @ rotation(ranges.rotation_degrees, generator).T * stretch * scale
+    turn = rotation(ranges.rotation_degrees, generator)
+    points = points @ turn.T.to(points.device) * stretch.to(points.device) * scale
     if ranges.elastic_mm:
-        return points + elastic_field(patch, uniform(0.0, ranges.elastic_mm, generator), generator)
+        return points + elastic_field(patch, uniform(0.0, ranges.elastic_mm, generator), generator, device)
     return points
 
 
-def elastic_field(patch: tuple[int, int, int], reach_mm: float, generator: torch.Generator) -> Tensor:
+def elastic_field(patch: tuple[int, int, int], reach_mm: float, generator: torch.Generator, device: torch.device | None = None) -> Tensor:
     """Smooth displacements (z, y, x, 3) in mm between 5 x 5 x 5 nodes over the patch, whose sd is half of `reach_mm`."""
     coarse = torch.randn((1, 3, 5, 5, 5), generator=generator) * reach_mm / 2.0
-    smooth = F.interpolate(coarse, size=patch, mode="trilinear", align_corners=True)
+    smooth = F.interpolate(coarse.to(device or "cpu"), size=patch, mode="trilinear", align_corners=True)
     return smooth[0].permute(1, 2, 3, 0)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.augmentation import IntensityRange, SpatialRange, change_intensity, patch_points, sample, uniform
+from Training.case_store import CaseStore
 from Training.cases import AIR_HU, KIDNEY, TUMOR, Case
 from Training.losses import IGNORED
 
@@ -58,13 +59,29 @@ class Sampling:
 
 
 class PatchSource:
-    """Draws (input, target) patches; the same seed gives the same patches."""
+    """Draws (input, target) patches; the same seed gives the same patches.
 
-    def __init__(self, cases: Sequence[Case], sampling: Sampling, normalization: FixedNormalization, device: torch.device, seed: int) -> None:
+    Args:
+        cases: that patches come from.
+        sampling: which patches.
+        normalization: of all cases, or of each of them.
+        device: where patches are made and left.
+        seed: of the generator that everything is drawn with.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        sampling: Sampling,
+        normalization: FixedNormalization | Sequence[FixedNormalization],
+        device: torch.device,
+        seed: int,
+    ) -> None:
         if not cases:
             raise ValueError("there are no training cases")
-        self.sampling, self.normalization, self.device = sampling, normalization, device
-        self.cases = list(cases)
+        self.sampling, self.device = sampling, device
+        self.cases, self.store = list(cases), CaseStore(cases, device)
+        self.normalizations = [normalization] * len(cases) if isinstance(normalization, FixedNormalization) else list(normalization)
         self.places = [focus_places(case, sampling.focus) for case in self.cases]
         self.groups = [group for group in split_by_labels(self.cases) if group]
         self.generator = torch.Generator().manual_seed(seed)
@@ -79,14 +96,13 @@ class PatchSource:
         index = self.choose()
         case, sampling = self.cases[index], self.sampling
         center = self.center(case, self.places[index])
-        points = patch_points(sampling.patch, sampling.spacing_mm, sampling.spatial, self.generator)
+        points = patch_points(sampling.patch, sampling.spacing_mm, sampling.spatial, self.generator, self.device)
         where, shifted, center = neighbourhood(case, center, points)
-        hu = torch.from_numpy(case.hu[where].astype(np.float32)).to(self.device) - AIR_HU
-        labels = torch.from_numpy(case.labels[where].astype(np.float32)).to(self.device)
-        image = sample(hu, shifted, points, case.spacing_mm) + AIR_HU
+        hu, labels = self.store.crop(index, where)
+        image = sample(hu - AIR_HU, shifted, points, case.spacing_mm) + AIR_HU
         kinds = sample(labels, shifted, points, case.spacing_mm, mode="nearest").round().to(torch.uint8)
         image, kinds = change_intensity(image, kinds, sampling.intensity, self.generator)
-        return self.normalization.apply(image), target_of(kinds, sampling)
+        return self.normalizations[index].apply(image), target_of(kinds, sampling)
 
     def choose(self) -> int:
         """Index of a case: one without kidneys as often as the sampling says, when there are both kinds."""
@@ -140,8 +156,8 @@ def focus_places(case: Case, focus: Sequence[int], most: int = 4000) -> list[Ten
 def neighbourhood(case: Case, center: Tensor, points: Tensor) -> tuple[tuple[slice, slice, slice], Tensor, Tensor]:
     """The part of a case (z, y, x) that a deformed patch reads, and the centre within it: only that part becomes floating point."""
     flat = points.reshape(-1, 3) / case.spacing_mm
-    low = torch.floor(center + flat.amin(dim=0)).long() - 1
-    high = torch.ceil(center + flat.amax(dim=0)).long() + 2
+    low = torch.floor(center + flat.amin(dim=0).cpu()).long() - 1
+    high = torch.ceil(center + flat.amax(dim=0).cpu()).long() + 2
     size = torch.tensor(list(reversed(case.hu.shape)))
     low = torch.minimum(low.clamp(min=0), size - 1)
     high = torch.maximum(torch.minimum(high, size), low + 1)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.normalization import FixedNormalization, normalization_from_dict
+from KidneyTumorCascadeLib.normalization import Normalization, normalization_from_dict
 from KidneyTumorCascadeLib.vnet import VNetShape
 from Training.augmentation import IntensityRange, SpatialRange
 from Training.dataset import Sampling
 from Training.losses import LOSSES
 
-CASE_KINDS = ("fine", "coarse")
+CASE_KIND_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant")
+BASE = "extends"
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,15 @@ class StageSettings:
         shape: the network.
         sampling: the patches it is shown.
         normalization: from HU to its input.
-        cases: "fine" or "coarse": which version of the pool's cases the patches come from.
+        cases: which version of the pool's cases the patches come from: a folder in POOL/train and POOL/validation, such as "fine" or "coarse".
         steps: steps of the optimizer in all.
         batch: patches a step.
         loss: a name in `LOSSES`.
         optimizer: and its numbers.
+        schedule: of the learning rate after the warm-up: "cosine" falls to zero at the last step, "constant" does not fall.
         warmup_steps: over which the learning rate rises.
-        ema_decay: of the moving average that ships.
-        clip_norm: largest norm of a step's gradient.
+        ema_decay: of the moving average that ships; 0 ships the network as it is after the last step.
+        clip_norm: largest norm of a step's gradient; None: gradients are taken as they are.
         validate_every: steps between validations, each of which saves a checkpoint.
 
     Raises ValueError, from the constructor, for what cannot be trained.
@@ -60,25 +64,28 @@ class StageSettings:
     stage: str
     shape: VNetShape
     sampling: Sampling
-    normalization: FixedNormalization
+    normalization: Normalization
     cases: str
     steps: int
     batch: int
     loss: str
     optimizer: OptimizerSettings
+    schedule: str
     warmup_steps: int
     ema_decay: float
-    clip_norm: float
+    clip_norm: float | None
     validate_every: int
 
     def __post_init__(self) -> None:
-        require_choice("cases", self.cases, CASE_KINDS)
+        if not isinstance(self.cases, str) or not re.fullmatch(CASE_KIND_PATTERN, self.cases):
+            raise ValueError(f"cases is the name of a folder in the pool's splits, such as fine or coarse, not {self.cases!r}")
         require_choice("loss", self.loss, LOSSES)
+        require_choice("schedule", self.schedule, SCHEDULES)
         for name in ("steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
-        if self.warmup_steps < 0 or not 0 <= self.ema_decay < 1 or not self.clip_norm > 0:
-            raise ValueError("warmup_steps is 0 or more, ema_decay from 0 to below 1, and clip_norm above 0")
+        if self.warmup_steps < 0 or not 0 <= self.ema_decay < 1 or not (self.clip_norm is None or self.clip_norm > 0):
+            raise ValueError("warmup_steps is 0 or more, ema_decay from 0 to below 1, and clip_norm above 0 or null")
         if any(edge % self.shape.divisor for edge in self.sampling.patch):
             raise ValueError(f"each edge of the patch must be a multiple of {self.shape.divisor} for this network, not {self.sampling.patch}")
 
@@ -90,7 +97,32 @@ def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A parsed configuration. Raises InputError when the file is none."""
+    """A parsed configuration, laid over the one beside it that it may extend. Raises InputError when a file is none.
+
+    {"extends": "standard.json", "steps": 300} is standard.json with another number of steps; objects within objects are laid over each other
+    in the same way. What a file extends cannot extend another.
+    """
+    config = parse_config(path)
+    if BASE not in config:
+        return config
+    name = config.pop(BASE)
+    base = parse_config(path.parent / str(name))
+    if BASE in base:
+        raise InputError(f"The training configuration {path} extends {name}, which extends another; extend that one, or write the settings out.")
+    return laid_over(base, config)
+
+
+def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `base` with those of `changes` in their place; objects in both are laid over each other."""
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = laid_over(merged[name], value) if both else value
+    return merged
+
+
+def parse_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError when there is none."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -118,22 +150,20 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> StageSettings:
     common = {name: value for name, value in config.items() if name not in ("stages", "bundle")}
     values = {**common, **config["stages"][stage]}
     refuse_unknown("", values, known_settings())
-    normalization = normalization_from_dict(values["normalization"])
-    if not isinstance(normalization, FixedNormalization):
-        raise ValueError("training patches are normalized with fixed statistics")
     return StageSettings(
         stage=stage,
         shape=VNetShape.from_dict(values["network"]),
         sampling=sampling_of(values),
-        normalization=normalization,
+        normalization=normalization_from_dict(values["normalization"]),
         cases=values["cases"],
         steps=whole(values, "steps"),
         batch=whole(values, "batch"),
         loss=values["loss"],
         optimizer=part(OptimizerSettings, "optimizer", values["optimizer"]),
+        schedule=values.get("schedule", "cosine"),
         warmup_steps=whole(values, "warmup_steps"),
         ema_decay=float(values["ema_decay"]),
-        clip_norm=float(values["clip_norm"]),
+        clip_norm=optional_number(values["clip_norm"]),
         validate_every=whole(values, "validate_every"),
     )
 
@@ -148,7 +178,7 @@ def sampling_of(values: Mapping[str, Any]) -> Sampling:
         focus_probability=float(values["focus_probability"]),
         jitter_mm=float(values["jitter_mm"]),
         negative_probability=float(values["negative_probability"]),
-        ignore_beyond_mm=None if values.get("ignore_beyond_mm") is None else float(values["ignore_beyond_mm"]),
+        ignore_beyond_mm=optional_number(values.get("ignore_beyond_mm")),
         spatial=part(SpatialRange, "spatial", values.get("spatial", {})),
         intensity=part(IntensityRange, "intensity", values.get("intensity", {})),
     )
@@ -171,6 +201,11 @@ def refuse_unknown(place: str, values: Iterable[str], known: set[str]) -> None:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{place}{unknown[0]} is not a setting; known are {', '.join(sorted(known))}")
+
+
+def optional_number(value: Any) -> float | None:
+    """A number, or None for null."""
+    return None if value is None else float(value)
 
 
 def whole(values: Mapping[str, Any], name: str) -> int:

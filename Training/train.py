@@ -4,7 +4,12 @@
     python Training/train.py --config Training/configs/standard.json --stage kidney --data POOL --out RUNS/kidney
 
 POOL is what `Training/synthesis.py` or `Training/prepare_kits19.py` wrote. OUT (OUT/roi, OUT/kidney and OUT/tumor with `--stage all`) gets
-`checkpoint.pt` (resumed from when it is there), `weights.safetensors` (the moving average that ships) and `log.csv`.
+`checkpoint.pt` (resumed from when it is there), `weights.safetensors` (the moving average that ships), `log.csv`, `curves.png` and
+`tensorboard` (these where matplotlib and TensorBoard are installed).
+
+On several GPUs, or several processes of a CPU, the batch of the configuration is that of each process:
+
+    torchrun --nproc-per-node=8 Training/train.py --config Training/configs/standard.json --stage all --data POOL --out RUNS
 """
 
 from __future__ import annotations
@@ -21,7 +26,9 @@ if not __package__:  # run as a file, by torchrun for instance: packages lie bes
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.device import DEVICES, Engine, choose_device
+from Training.board import require_tensorboard
 from Training.command_line import make_folder, natural, positive, run_command
+from Training.distributed import Processes, connected, joined_processes, take_gpu
 from Training.settings import StageSettings, read_settings
 from Training.trainer import Trainer
 
@@ -29,16 +36,20 @@ ALL = "all"
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train the stage that was asked for, or all of them."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    stages = STAGES if arguments.stage == ALL else (arguments.stage,)
-    # All settings are read before the first stage begins: a mistake in the last one shows at once.
-    wanted = [settings_for(arguments, stage) for stage in stages]
-    engine = choose_device(arguments.device)
-    for settings in wanted:
-        out = arguments.out / settings.stage if arguments.stage == ALL else arguments.out
-        train_stage(settings, arguments, out, engine)
+    """Train the stage that was asked for, or all of them, alone or as one of the processes that torchrun started."""
+    with joined_processes() as processes:
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        # Otherwise cuDNN may choose algorithms that give other sums each time.
+        torch.backends.cudnn.deterministic = True
+        stages = STAGES if arguments.stage == ALL else (arguments.stage,)
+        # All settings are read before the first stage begins: a mistake in the last one shows at once.
+        wanted = [settings_for(arguments, stage) for stage in stages]
+        require_tensorboard(arguments.tensorboard)
+        take_gpu(processes, arguments.device)
+        processes, engine = connected(processes, choose_device(arguments.device))
+        for settings in wanted:
+            train_stage(settings, arguments, engine, processes)
 
 
 def settings_for(arguments: argparse.Namespace, stage: str) -> StageSettings:
@@ -47,15 +58,18 @@ def settings_for(arguments: argparse.Namespace, stage: str) -> StageSettings:
     return replace(settings, steps=arguments.steps) if arguments.steps else settings
 
 
-def train_stage(settings: StageSettings, arguments: argparse.Namespace, out: Path, engine: Engine) -> None:
+def train_stage(settings: StageSettings, arguments: argparse.Namespace, engine: Engine, processes: Processes) -> Trainer:
     """Begin or resume one stage, and train it to the end."""
+    out = arguments.out / settings.stage if arguments.stage == ALL else arguments.out
     make_folder(out)
-    trainer = Trainer(settings, arguments.data, out, engine, arguments.seed)
+    trainer = Trainer(settings, arguments.data, out, engine, arguments.seed, processes, arguments.tensorboard)
     if trainer.resume():
-        print(f"{settings.stage}: resumed at step {trainer.step} of {settings.steps}", flush=True)
+        if processes.first:
+            print(f"{settings.stage}: resumed at step {trainer.step} of {settings.steps}", flush=True)
     elif arguments.init:
         trainer.start_from(arguments.init)
     trainer.run()
+    return trainer
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,11 +78,18 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--stage", choices=(*STAGES, ALL), required=True)
     parser.add_argument("--data", type=Path, required=True, help="the pool")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="weights (.safetensors) to begin with; a checkpoint in OUT goes before them")
+    parser.add_argument("--out", type=Path, required=True, help="the stage's folder; with --stage all, the folder of the stages' folders")
+    parser.add_argument(
+        "--init",
+        metavar="BUNDLE_OR_WEIGHTS",
+        help="begin with the weights of a bundle (a folder or a name such as default) or of a .safetensors file; a checkpoint in OUT goes before",
+    )
     parser.add_argument("--steps", type=positive, help="train this many steps in all instead of the configured number")
+    parser.add_argument(
+        "--tensorboard", action=argparse.BooleanOptionalAction, help="write OUT/tensorboard; without a word: when TensorBoard is installed"
+    )
     parser.add_argument("--device", default="auto", choices=DEVICES)
-    parser.add_argument("--threads", type=positive, help="of the CPU; as many as PyTorch takes by default")
+    parser.add_argument("--threads", type=positive, help="of the CPU, in each process; one more prepares patches")
     parser.add_argument("--seed", type=natural, default=1)
     return parser
 

@@ -13,8 +13,8 @@ from KidneyTumorCascadeLib.bundle_format import FOREGROUNDS, PATCH_LIMITS, STAGE
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.vnet import VNet
 from Training import settings
+from Training.optimization import learning_rate, make_optimizer
 from Training.settings import read_settings
-from Training.trainer import learning_rate, make_optimizer
 
 CONFIGS = sorted((Path(settings.__file__).parent / "configs").glob("*.json"))
 SMOKE = next(path for path in CONFIGS if path.stem == "smoke")
@@ -55,7 +55,10 @@ def test_augmentation_can_be_set(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"loss": "focal"}, "loss is one of dice, dice_ce, patch_dice_ce, not 'focal'"),
-        ({"cases": "medium", "stages": {"roi": {}}}, "cases is one of fine, coarse"),
+        ({"cases": "../fine", "stages": {"roi": {}}}, "cases is the name of a folder"),
+        ({"cases": 3, "stages": {"roi": {}}}, "cases is the name of a folder"),
+        ({"schedule": "steps"}, "schedule is one of cosine, constant"),
+        ({"clip_norm": 0}, "clip_norm above 0 or null"),
         ({"steps": 0}, "steps is 1 or more"),
         ({"steps": 10.5}, "steps is a whole number"),
         ({"batch": True}, "batch is a whole number"),
@@ -68,7 +71,7 @@ def test_augmentation_can_be_set(tmp_path: Path) -> None:
         ({"spatial": {"rotate": 3}}, "spatial.rotate is not a setting"),
         ({"intensity": [1]}, "is not a setting"),
         ({"network": {"channels": 3}}, "unknown network settings: channels"),
-        ({"normalization": {"kind": "statistical", "sigma": 2.5}}, "fixed statistics"),
+        ({"normalization": {"kind": "statistical", "sigma": -1}}, "impossible normalization"),
         ({"leaning_rate": 0.1}, "leaning_rate is not a setting"),
         ({"patch": None}, "lacks 'patch' for the stage 'roi'"),
         ({"stages": {"kidney": {}}}, "lacks 'roi'"),

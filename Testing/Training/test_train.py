@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.vnet import VNet
-from Training import train, trainer
+from Training import optimization, train, validation
 from Training.losses import LOSSES
+from Training.optimization import MovingAverage
 from Training.settings import StageSettings, read_settings
-from Training.trainer import MovingAverage, Trainer
+from Training.trainer import Trainer
 
 SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 ROOT = SMOKE.parent.parent.parent
@@ -36,7 +37,7 @@ class KilledError(Exception):
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> StageSettings:
     """Sixteen steps with a checkpoint at the eighth, and few patches to validate with."""
-    monkeypatch.setattr(trainer, "VALIDATION_PATCHES", 4)
+    monkeypatch.setattr(validation, "VALIDATION_PATCHES", 4)
     return replace(read_settings(SMOKE, "kidney"), steps=16)
 
 
@@ -74,7 +75,7 @@ def test_loss_falls_and_dice_rises(runs: Path) -> None:
 
 def test_a_run_leaves_weights_checkpoint_and_log_and_nothing_else(runs: Path) -> None:
     for stage in ("roi", "kidney", "tumor"):
-        assert sorted(path.name for path in (runs / stage).iterdir()) == ["checkpoint.pt", "log.csv", "weights.safetensors"]
+        assert sorted(path.name for path in (runs / stage).iterdir()) == ["checkpoint.pt", "curves.png", "log.csv", "weights.safetensors"]
         network = VNet(read_settings(SMOKE, stage).shape)
         network.load_state_dict(load_file(runs / stage / "weights.safetensors"))
 
@@ -166,8 +167,8 @@ def test_the_moving_average_lags_behind() -> None:
 
 
 def test_float16_scales_gradients_and_other_precisions_do_not() -> None:
-    assert not trainer.make_scaler(CPU).is_enabled()
-    assert trainer.make_scaler(replace(CPU, precision=torch.float16)).is_enabled()
+    assert not optimization.make_scaler(CPU).is_enabled()
+    assert optimization.make_scaler(replace(CPU, precision=torch.float16)).is_enabled()
 
 
 def test_another_stages_checkpoint_is_refused(runs: Path, pool: Path, short: StageSettings) -> None:

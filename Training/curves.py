@@ -1,0 +1,129 @@
+"""Training curves as a picture: Dice against iterations, for training and validation.
+
+    python Training/curves.py RUN [RUN ...] --out curves.png
+
+RUN is the folder of one trained stage, or a folder with such folders in it (roi, kidney, tumor). Each stage gets a panel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: packages lie beside Training, not in it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from KidneyTumorCascadeLib.bundle_format import STAGES
+from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.report import write_bytes_atomically
+from Training.command_line import run_command
+from Training.training_log import LOG_FILE, read_log
+
+CURVES_FILE = "curves.png"
+TRAINING_COLOUR, VALIDATION_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#E08A3C", "#1F5A96", "#333333", "#E4E4E4"
+PANEL_INCHES, DOTS_PER_INCH, MOST_COLUMNS = (4.4, 3.4), 160, 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One stage's training.
+
+    Attributes:
+        name: for the panel.
+        steps: of the validations.
+        validation: Dice at each.
+        training: Dice over the steps before each; None where an older log has none.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    validation: tuple[float, ...]
+    training: tuple[float | None, ...]
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself when a stage was trained in it, else the stages' folders in it. Raises InputError when there are none."""
+    if (folder / LOG_FILE).is_file():
+        return [folder]
+    runs = [folder / stage for stage in STAGES if (folder / stage / LOG_FILE).is_file()]
+    if not runs:
+        raise InputError(f"There is no {LOG_FILE} in {folder}; give the folder of a trained stage, or the one with roi, kidney and tumor in it.")
+    return runs
+
+
+def read_curve(folder: Path) -> Curve:
+    """The curve of a run. Raises InputError when its log cannot be read or has no line yet."""
+    rows = read_log(folder / LOG_FILE)
+    if not rows:
+        raise InputError(f"{folder / LOG_FILE} has no line yet; wait for the first validation.")
+    return Curve(
+        name=folder.resolve().name,
+        steps=tuple(int(row["step"]) for row in rows),
+        validation=tuple(float(row["validation_dice"]) for row in rows),
+        training=tuple(float(row["training_dice"]) if row.get("training_dice") else None for row in rows),
+    )
+
+
+def draw_curves(folders: Sequence[Path], path: Path) -> None:
+    """Write the picture, whole or not at all. Raises InputError or SetupError when it cannot be made."""
+    curves = [read_curve(run) for folder in folders for run in runs_in(folder)]
+    if not can_draw():
+        raise SetupError("Curves are drawn with matplotlib, which is not installed here; pip install matplotlib.")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(len(curves), MOST_COLUMNS)
+    lines = -(-len(curves) // columns)
+    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * lines), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for panel, curve in zip(panels, curves, strict=False):
+        draw_panel(panel, curve)
+    for panel in panels[len(curves) :]:
+        panel.set_axis_off()
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes_atomically(path, content.getvalue())
+
+
+def draw_panel(panel: Any, curve: Curve) -> None:
+    """One stage: two lines and their last values."""
+    trained = [(step, dice) for step, dice in zip(curve.steps, curve.training, strict=True) if dice is not None]
+    if trained:
+        panel.plot(*zip(*trained, strict=True), color=TRAINING_COLOUR, linewidth=1.4, label=f"training  {trained[-1][1]:.3f}")
+    panel.plot(curve.steps, curve.validation, color=VALIDATION_COLOUR, linewidth=1.8, label=f"validation  {curve.validation[-1]:.3f}")
+    panel.plot(curve.steps[-1], curve.validation[-1], "o", color=VALIDATION_COLOUR, markersize=4)
+    panel.set_title(curve.name, loc="left", color=TEXT_COLOUR, fontsize=11, fontweight="bold")
+    panel.set_xlabel("iterations", color=TEXT_COLOUR)
+    panel.set_ylabel("Dice", color=TEXT_COLOUR)
+    panel.set_ylim(0.0, 1.0)
+    panel.set_xlim(0, max(curve.steps) * 1.03)
+    panel.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(colors=TEXT_COLOUR, labelsize=9)
+    panel.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=TEXT_COLOUR)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, default=Path(CURVES_FILE), help="the picture (PNG)")
+    arguments = parser.parse_args(words)
+    return run_command(lambda: draw_curves(arguments.runs, arguments.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
