@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.bundle import Bundle
-from KidneyTumorCascadeLib.cascade import SegmentedBox
+from KidneyTumorCascadeLib.cascade import TUMOR, SegmentedBox
 from KidneyTumorCascadeLib.errors import SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, Slices
 from KidneyTumorCascadeLib.report import write_bytes_atomically
@@ -105,7 +105,7 @@ def reliability(probabilities: NDArray[Any], foreground: NDArray[np.bool_]) -> R
 
 
 def reliability_in_boxes(boxes: Sequence[SegmentedBox], labels: Volume, bundle: Bundle, regions: Sequence[str] = REGIONS) -> dict[str, Reliability]:
-    """The tables of Kidney-V-Net and Tumor-V-Net in the boxes of one scan, on the networks' own voxels.
+    """The tables of kidney and tumor in the boxes of one scan, on the networks' own voxels.
 
     Args:
         boxes: with their probabilities.
@@ -115,10 +115,24 @@ def reliability_in_boxes(boxes: Sequence[SegmentedBox], labels: Volume, bundle: 
     """
     tables = {region: Reliability.none() for region in regions}
     for box in boxes:
-        for region, volume in zip(REGIONS, box.probabilities or (), strict=False):
+        for region, volume in probabilities_of(box, bundle).items():
             if region in tables:
                 tables[region] += reliability_in_box(volume, box.part.slices, labels, bundle.stages[region].foreground)
     return tables
+
+
+def probabilities_of(box: SegmentedBox, bundle: Bundle) -> dict[str, Volume]:
+    """What a box's probabilities mean once they are merged; empty when they were not kept.
+
+    Where Kidney-V-Net takes tumors in, merging believes Tumor-V-Net only where both find something: the smaller of the two probabilities counts.
+    Elsewhere, Tumor-V-Net need not have learned anything.
+    """
+    if box.probabilities is None:
+        return {}
+    kidney, tumor = box.probabilities
+    if TUMOR in bundle.stages["kidney"].foreground:
+        tumor = replace(tumor, voxels=np.minimum(kidney.voxels, tumor.voxels))
+    return {"kidney": kidney, "tumor": tumor}
 
 
 def reliability_in_box(probabilities: Volume, box: Slices, labels: Volume, foreground: Sequence[int]) -> Reliability:
@@ -161,11 +175,12 @@ def write_reliability_plot(path: Path, tables: Mapping[str, Reliability], title:
 def draw_reliability(axes: Any, region: str, table: Reliability) -> None:
     """One network's diagram: observed frequency against probability, with the voxels of each bin behind it on a log scale."""
     counts = axes.twinx()
-    counts.bar((np.arange(BINS) + 0.5) / BINS, table.voxels, width=0.9 / BINS, color="0.85", log=bool(table.used.any()))
+    counts.bar((np.arange(BINS) + 0.5) / BINS, table.voxels, width=0.9 / BINS, color="0.85")
+    counts.set(ylim=(1.0, 2.0 * max(int(table.voxels.max()), 5)), yscale="log" if table.used.any() else "linear")
     counts.set_ylabel("voxels", color="0.5")
     axes.set_zorder(counts.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1)
-    axes.plot(table.mean_probability, table.frequency, "o-", color="tab:blue")
+    axes.plot(table.mean_probability, table.frequency, "o-", color="tab:blue", clip_on=False)
     error = "no voxels" if table.expected_error is None else f"ECE {table.expected_error:.4f}, mean gap {table.average_error:.3f}"
     axes.set(title=f"{region}: {error}", xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))

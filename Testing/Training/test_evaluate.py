@@ -1,8 +1,10 @@
-"""Evaluating a bundle: each case is scored for what its reference knows, and for nothing else."""
+"""Evaluating: each case is scored for what its reference knows, and for nothing else; each kind of case is found where it lies."""
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,58 +15,77 @@ import pytest
 
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
+from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, write_volume
+from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_scan, true_labels, use_brightness
 from Training import evaluate, export_bundle
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL
 from Training.cases import Case
-from Training.evaluate import Trial, line, real_trials, score, synthetic_trials
+from Training.evaluation_files import read_evaluations
+from Training.evaluation_tables import as_csv, line, table
+from Training.scoring import Row, segment_and_score
 from Training.sources import read_sources
+from Training.trials import Trial, pool_trials, read_index, source_trials
 
 SMOKE = Path(evaluate.__file__).parent / "configs" / "smoke.json"
-
-
-@pytest.fixture(scope="module")
-def bundle(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export") / "bundle"
-    export_bundle.export(SMOKE, runs, folder, "0.0.1", None)
-    return folder
+BOTH = ("train", "validation")
 
 
 def finding(labels: np.ndarray) -> Cascade:
     """A cascade that finds just this."""
-    return cast(Cascade, SimpleNamespace(segment=lambda scan: SimpleNamespace(labels=Volume(labels, scan.geometry), warnings=["odd"])))
+
+    def segment(scan: Volume) -> SimpleNamespace:
+        return SimpleNamespace(labels=Volume(labels, scan.geometry), warnings=["odd"], boxes=[])
+
+    return cast(Cascade, SimpleNamespace(segment=segment, bundle=None))
 
 
-def trial_of(case: Case, labels: np.ndarray | None, has_tumors: bool) -> Trial:
+def row_of(case: Case, labels: np.ndarray | None, has_tumors: bool, found: np.ndarray, **known: Any) -> Row:
     reference = None if labels is None else Volume(labels, case.geometry)
-    return Trial("a", Volume(case.hu, case.geometry), reference, False, has_tumors, False)
+    return segment_and_score(Trial("a", Volume(case.hu, case.geometry), reference, False, has_tumors, **known), finding(found))[0]
 
 
 def test_what_was_found_right_scores_one(body_with_tumor: Case) -> None:
     labels = body_with_tumor.labels
-    row = score(trial_of(body_with_tumor, labels, True), finding(labels))
-    assert (row.kidney_dice, row.tumor_dice, row.kidney_hd95_mm) == (1.0, 1.0, 0.0)
+    row = row_of(body_with_tumor, labels, True, labels)
+    assert (row.kidney_dice, row.tumor_dice, row.mean_dice, row.kidney_hd95_mm, row.tumor_hd95_mm) == (1.0, 1.0, 1.0, 0.0, 0.0)
     assert row.tumor_ml == row.reference_tumor_ml == pytest.approx((labels == 2).sum() * 0.008)
-    assert row.kidney_ml == pytest.approx((labels == 1).sum() * 0.008)
+    assert row.kidney_ml == row.reference_kidney_ml == pytest.approx((labels == 1).sum() * 0.008)
+    assert ([lesion.found for lesion in row.lesions], row.false_tumors) == ([True], 0)
     assert row.warnings == ["odd"]
 
 
+def test_a_missed_tumor_is_infinitely_far_and_not_found(body_with_tumor: Case) -> None:
+    row = row_of(body_with_tumor, body_with_tumor.labels, True, (body_with_tumor.labels > 0).astype(np.uint8))
+    assert (row.kidney_dice, row.tumor_dice, row.mean_dice, row.tumor_hd95_mm) == (1.0, 0.0, 0.5, math.inf)
+    assert [lesion.found for lesion in row.lesions] == [False]
+
+
 def test_a_reference_without_tumors_scores_kidneys_only(body_with_tumor: Case) -> None:
-    reference = (body_with_tumor.labels > 0).astype(np.uint8)
-    row = score(trial_of(body_with_tumor, reference, False), finding(body_with_tumor.labels))
-    assert row.kidney_dice == 1.0
-    assert row.tumor_dice is None
-    assert row.reference_tumor_ml is None
+    row = row_of(body_with_tumor, (body_with_tumor.labels > 0).astype(np.uint8), False, body_with_tumor.labels)
+    assert (row.kidney_dice, row.tumor_dice, row.mean_dice, row.reference_tumor_ml) == (1.0, None, None, None)
     assert row.tumor_ml > 1.0
+    assert (row.lesions, row.false_tumors) == ([], 1)
     assert "invented" in line(row)
+    assert list(row.calibration) == ["kidney"]
 
 
 def test_nothing_to_find_has_no_score(body_with_tumor: Case) -> None:
     empty = np.zeros_like(body_with_tumor.labels)
     for reference, has_tumors in ((None, True), (empty, True), (empty, False)):
-        row = score(trial_of(body_with_tumor, reference, has_tumors), finding(body_with_tumor.labels))
-        assert (row.kidney_dice, row.kidney_hd95_mm, row.tumor_dice) == (None, None, None)
-    row = score(trial_of(body_with_tumor, (body_with_tumor.labels == 1).astype(np.uint8), True), finding(empty))
+        row = row_of(body_with_tumor, reference, has_tumors, body_with_tumor.labels)
+        assert (row.kidney_dice, row.kidney_hd95_mm, row.tumor_dice, row.whole, row.false_tumors) == (None, None, None, None, 1)
+    row = row_of(body_with_tumor, (body_with_tumor.labels == 1).astype(np.uint8), True, empty)
     assert (row.kidney_dice, row.tumor_dice, row.reference_tumor_ml) == (0.0, None, 0.0)
+
+
+def test_kidneys_are_whole_when_said_so_or_when_they_stay_clear_of_the_border(body: Case) -> None:
+    cut = body.labels.copy()
+    cut[-1, 30:34, 30:34] = 1
+    assert row_of(body, body.labels, True, body.labels).whole is True
+    assert row_of(body, cut, True, body.labels).whole is False
+    assert row_of(body, cut, True, body.labels, whole=True).whole is True
+    assert row_of(body, body.labels, True, body.labels, whole=False).whole is False
 
 
 def sources_file(folder: Path, case: Case, **entry: Any) -> Path:
@@ -76,53 +97,140 @@ def sources_file(folder: Path, case: Case, **entry: Any) -> Path:
 
 
 def test_real_scans_are_read_as_their_entry_says(tmp_path: Path, body_with_tumor: Case) -> None:
-    (trial,) = real_trials(read_sources(sources_file(tmp_path, body_with_tumor)))
-    assert (trial.trained_on, trial.has_tumors, trial.synthetic) == (True, True, False)
+    sources = read_sources(sources_file(tmp_path, body_with_tumor))
+    (trial,) = source_trials(sources, BOTH)
+    assert (trial.trained_on, trial.has_tumors, trial.origin, trial.whole) == (True, True, REAL, None)
     assert trial.labels is not None
     assert np.array_equal(trial.labels.voxels, body_with_tumor.labels)
-    (other,) = real_trials(read_sources(sources_file(tmp_path, body_with_tumor, kidney_labels=[2], split="validation")))
-    assert (other.trained_on, other.has_tumors) == (False, False)
+    assert not list(source_trials(sources, ("validation",)))
+    (other,) = source_trials(read_sources(sources_file(tmp_path, body_with_tumor, kidney_labels=[2], split="validation", whole=False)), BOTH)
+    assert (other.trained_on, other.has_tumors, other.whole) == (False, False, False)
     assert other.labels is not None
     assert np.array_equal(other.labels.voxels, body_with_tumor.labels == 2)
+    with pytest.raises(InputError, match="whole is true or false"):
+        read_sources(sources_file(tmp_path, body_with_tumor, whole="yes"))
 
 
-def test_synthetic_cases_are_copies_and_phantoms_of_the_validation_split(tmp_path: Path, body: Case) -> None:
-    for split in ("train", "validation"):
+def test_synthetic_cases_come_from_the_pool_with_their_origin(tmp_path: Path, body: Case) -> None:
+    for split in BOTH:
         (tmp_path / split / "fine").mkdir(parents=True)
-    for name in ("real", "real_v003", "phantom_20000", "very_viable"):
+    for name in ("real", "real_v003", "phantom_20000", "very_viable", "anatomy_00012", "real_k001"):
         replace(body, name=name).save(tmp_path / "validation" / "fine")
     replace(body, name="other_v001").save(tmp_path / "train" / "fine")
-    assert [trial.name for trial in synthetic_trials(tmp_path)] == ["phantom_20000", "real_v003"]
+    assert {trial.name: trial.origin for trial in pool_trials(tmp_path, ("validation",))} == {
+        "anatomy_00012": ANATOMY,
+        "phantom_20000": PHANTOM,
+        "real_k001": ANATOMY,
+        "real_v003": IMPLANTED,
+    }
+    assert [(trial.name, trial.trained_on) for trial in pool_trials(tmp_path, ("train",))] == [("other_v001", True)]
 
 
-def test_a_bundle_is_evaluated_and_its_card_gets_the_numbers(
-    bundle: Path, runs: Path, pool: Path, phantom_cases: tuple[Case, Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def kits(tmp_path: Path) -> tuple[Path, Path]:
+    """A KiTS folder of two scans that are stored in other directions than usual, and its index."""
+    cases = []
+    for name, split, scan in (("case_00000", "train", make_scan()), ("case_00001", "validation", make_coronal_scan())):
+        (tmp_path / "kits" / name).mkdir(parents=True)
+        entry = {"name": name, "split": split, "ct": f"{name}/imaging.nii.gz", "labels": f"{name}/segmentation.nii.gz", "more": 1}
+        write_volume(scan, tmp_path / "kits" / entry["ct"])
+        write_volume(true_labels(scan), tmp_path / "kits" / entry["labels"])
+        cases.append(entry)
+    (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "source": "kits19", "cases": cases, "left_out": []}))
+    return tmp_path / "kits", tmp_path / "index.json"
+
+
+def test_a_kits_folder_is_scored_in_its_own_geometry_with_pictures(
+    kits: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "evaluation.json"
-    sources = sources_file(tmp_path, phantom_cases[0])
-    assert evaluate.main([str(bundle), str(out), "--sources", str(sources), "--pool", str(pool), "--device", "cpu"]) == 0
-    written = json.loads(out.read_text())
+    pytest.importorskip("matplotlib")
+    use_brightness(monkeypatch)
+    bundle, out = make_bright_bundle(tmp_path / "bundle"), tmp_path / "evaluation.json"
+    words = [str(out), "--bundle", str(bundle), "--data", str(kits[0]), "--index", str(kits[1]), "--device", "cpu", "--split", "all"]
+    assert evaluate.main([*words, "--pictures", str(tmp_path / "pictures")]) == 0
+    (evaluation,) = read_evaluations(out)
+    assert [(case["name"], case["trained_on"], case["origin"]) for case in evaluation["cases"]] == [
+        ("case_00000", True, REAL),
+        ("case_00001", False, REAL),
+    ]
+    turned, straight = evaluation["cases"][1], evaluation["cases"][0]
+    assert turned["kidney_dice"] == straight["kidney_dice"] > 0.9
+    assert turned["tumor_dice"] == straight["tumor_dice"] > 0.9
+    assert turned["calibration"] == straight["calibration"]
+    assert sum(turned["calibration"]["tumor"]["positives"]) == 4**3
+    assert [lesion["found"] for lesion in turned["lesions"]] == [True]
+    told = capsys.readouterr().out
+    assert told.count("case_00001") >= 2
+    assert (tmp_path / "pictures" / "reliability.png").is_file()
+    with (tmp_path / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["kidney_dice"]) == pytest.approx(turned["kidney_dice"], abs=1e-5)
+    assert (rows[1]["lesions"], rows[1]["lesions_found"], rows[1]["false_tumors"]) == ("1", "1", "0")
+
+
+def test_an_index_is_refused_that_is_none_or_whose_files_are_missing(kits: tuple[Path, Path], tmp_path: Path) -> None:
+    assert [case.name for case in read_index(kits[1], kits[0], ("validation",))] == ["case_00001"]
+    (kits[0] / "case_00000" / "imaging.nii.gz").unlink()
+    assert len(read_index(kits[1], kits[0], ("validation",))) == 1
+    with pytest.raises(InputError, match="does not exist"):
+        read_index(kits[1], kits[0], BOTH)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_index(tmp_path / "none.json", kits[0], BOTH)
+    for text in ("{", "[]", '{"cases": [{"name": "a"}]}', '{"cases": [{"name": "a", "split": "test", "ct": "a", "labels": "b"}]}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match="is no index"):
+            read_index(tmp_path / "bad.json", kits[0], BOTH)
+
+
+def test_trainings_are_evaluated_as_the_bundle_that_they_become(
+    runs: Path, pool: Path, phantom_cases: tuple[Case, Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, sources = tmp_path / "evaluation.json", sources_file(tmp_path, phantom_cases[0])
+    what = ["--runs", str(runs), "--config", str(SMOKE), "--sources", str(sources), "--pool", str(pool)]
+    assert evaluate.main([str(out), *what, "--split", "all", "--device", "cpu"]) == 0
+    (written,) = read_evaluations(out)
     assert [(case["name"], case["trained_on"], case["synthetic"]) for case in written["cases"]] == [
         ("real", True, False),
+        ("phantom_10000", True, True),
         ("phantom_20000", False, True),
     ]
     assert all(0.0 <= case["kidney_dice"] <= 1.0 for case in written["cases"])
-    assert written["weights"]["roi"] == load_bundle(bundle).stages["roi"].sha256
-    assert capsys.readouterr().out.count("\n") == 2
-    export_bundle.export(SMOKE, runs, tmp_path / "bundle", "0.0.2", out)
-    kidney_dice = written["cases"][1]["kidney_dice"]
+    export_bundle.export(SMOKE, runs, tmp_path / "bundle", "0.0.2", [out])
+    assert evaluate.weight_hashes(load_bundle(tmp_path / "bundle")) == written["weights"]
+    kidney_dice = written["cases"][2]["kidney_dice"]
     assert load_bundle(tmp_path / "bundle").accuracy["synthetic_kidney_dice"] == round(kidney_dice, 4)
     assert f"| phantom_20000 | no | {kidney_dice:.3f} |" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 
-def test_nothing_to_evaluate_on_is_a_sentence(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate.main([str(bundle), str(tmp_path / "out.json"), "--device", "cpu"]) == 2
+def test_what_there_is_to_evaluate_is_checked_first(runs: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, bundle = tmp_path / "out.json", make_bright_bundle(tmp_path / "bundle")
+    assert evaluate.main([str(out), "--bundle", str(bundle), "--device", "cpu"]) == 2
     assert "There is nothing to evaluate on" in capsys.readouterr().err
-    assert not (tmp_path / "out.json").exists()
-
-
-def test_a_missing_bundle_preset_or_folder_is_a_sentence(bundle: Path, pool: Path, tmp_path: Path) -> None:
+    assert not out.exists()
     options = ["--pool", str(pool), "--device", "cpu"]
-    assert evaluate.main([str(tmp_path / "none"), str(tmp_path / "out.json"), *options]) == 3
-    assert evaluate.main([str(bundle), str(tmp_path / "out.json"), *options, "--preset", "best"]) == 2
-    assert evaluate.main([str(bundle), str(tmp_path / "none" / "out.json"), *options]) == 2
+    assert evaluate.main([str(out), "--bundle", str(tmp_path / "none"), *options]) == 3
+    assert evaluate.main([str(out), "--bundle", str(bundle), *options, "--preset", "best"]) == 2
+    assert evaluate.main([str(tmp_path / "none" / "out.json"), "--bundle", str(bundle), *options]) == 2
+    assert evaluate.main([str(out), "--runs", str(tmp_path), "--config", str(SMOKE), *options]) == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--runs", "r"], ["--bundle", "b", "--config", "c"], ["--bundle", "b", "--data", "d"], ["--bundle", "b", "--index", "i"], []]
+)
+def test_options_that_go_together_are_given_together(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        evaluate.main(["out.json", *words])
+    assert refused.value.code == 2
+
+
+def test_the_tables_tell_what_is_missing(body_with_tumor: Case) -> None:
+    rows = [
+        row_of(body_with_tumor, body_with_tumor.labels, True, (body_with_tumor.labels > 0).astype(np.uint8)),
+        row_of(body_with_tumor, None, True, np.zeros_like(body_with_tumor.labels)),
+    ]
+    missed, empty = table(rows).splitlines()[1:]
+    assert "0/1" in missed.split()
+    assert "inf" in missed.split()
+    assert empty.split().count("-") == 7
+    first, second = csv.DictReader(as_csv(rows).splitlines())
+    assert (first["tumor_hd95_mm"], first["whole"], second["kidney_dice"], second["whole"]) == ("inf", "True", "", "")

@@ -1,0 +1,33 @@
+"""A case's name tells how it was made."""
+
+from __future__ import annotations
+
+import pytest
+
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, origin_of
+from Training.synthesis import copy_name, is_synthetic, phantom_name
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [
+        ("phantom_20000", PHANTOM),
+        ("anatomy_00012", ANATOMY),
+        ("chaos_ct_3_k012", ANATOMY),
+        ("chaos_ct_3_v012", IMPLANTED),
+        ("phantom_20000_v001", IMPLANTED),
+        ("case_00012", REAL),
+        ("very_viable", REAL),
+        ("anatomy_atlas", REAL),
+        ("scan_v1", REAL),
+    ],
+)
+def test_names_tell_the_origin(name: str, origin: str) -> None:
+    assert origin_of(name) == origin
+
+
+def test_the_names_that_synthesis_gives_are_known() -> None:
+    assert origin_of(copy_name("scan", 7)) == IMPLANTED
+    assert origin_of(phantom_name(20_001)) == PHANTOM
+    for name in (copy_name("scan", 7), phantom_name(20_001), "case_00012", "chaos_ct_3"):
+        assert is_synthetic(name) == (origin_of(name) != REAL)
