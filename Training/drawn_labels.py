@@ -123,7 +123,7 @@ def read_segments(path: Path, segments: list[Segment], names: SegmentNames) -> V
     result = np.zeros(geometry.shape_zyx, dtype=np.uint8)
     for segment in sorted(segments, key=lambda segment: meanings[segment.name] or BACKGROUND):
         label = meanings[segment.name]
-        if label and segment.layer >= layers.shape[-1]:
+        if label and not 0 <= segment.layer < layers.shape[-1]:
             raise InputError(f"{path} lacks the layer {segment.layer} of its segment {segment.name!r}; save it again with Slicer.")
         if label:
             result[layers[..., segment.layer] == segment.value] = label

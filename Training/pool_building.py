@@ -79,7 +79,8 @@ def build_pool(data: DataSet, plan: Plan) -> dict[str, Any]:
     if set(sides.values()) != {"train", "validation"}:
         raise InputError(f"Of {len(names)} cases {len(records)} could be used, too few for a split of {split}. {next(iter(failed.values()), '')}")
     spare = {name: f"It is not needed for the split {split}." for name in names if name not in sides and name not in failed}
-    for name in records:
+    # Those of an earlier split too, which this one may not even have looked at.
+    for name in names:
         put(plan.pool, name, sides.get(name, STAGING))
     tidy(plan.pool)
     index = index_of(data, plan, split, records, sides, {**data.left_out, **failed, **spare})
