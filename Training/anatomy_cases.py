@@ -14,9 +14,9 @@ from Training.anatomy_kidneys import paint_kidneys, paint_sinuses
 from Training.anatomy_labels import Tissue
 from Training.anatomy_tissue import painted, random_look, random_scanner, scanned
 from Training.anatomy_warp import Shape, random_warp, warped
-from Training.cases import Case, as_hu
 from Training.cases import KIDNEY as CASE_KIDNEY
 from Training.cases import TUMOR as CASE_TUMOR
+from Training.cases import Case, as_hu
 
 SPACING_MM = 1.5
 WIDTH_MM, DEPTH_MM = (360.0, 450.0), (270.0, 360.0)
