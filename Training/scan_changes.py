@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from Training.cases import Case
+from Training.contrast_phases import draw_uptake
 from Training.field_of_view import with_kidneys_cut, with_narrow_view, with_other_couch
-from Training.kidney_changes import recontrasted
+from Training.kidney_changes import with_kidney_phase, with_stones
+from Training.phase_changes import with_phase
 from Training.scanner_changes import with_beam_hardening, with_kernel, with_thick_slices
 from Training.scanner_noise import Spectrum, with_noise
 
-OTHER_PHASE = 0.35
+OTHER_PHASE, STONES = 0.6, 0.06
 COUCH, BEAM_HARDENING, KERNEL, THICK_SLICES, NOISE, NARROW_VIEW, KIDNEYS_CUT = 0.4, 0.5, 0.5, 0.4, 0.5, 0.2, 0.07
 
 
@@ -23,8 +25,12 @@ def changed_scan(case: Case, rng: np.random.Generator) -> Case:
 
 
 def changed_patient(case: Case, rng: np.random.Generator) -> Case:
-    """The same anatomy in another state. Labels stay as they are."""
-    return recontrasted(case, rng) if rng.random() < OTHER_PHASE else case
+    """The same anatomy in another state: contrast phase, stones. Labels stay as they are."""
+    if rng.random() < OTHER_PHASE:
+        uptake = draw_uptake(rng)
+        # The body's phase is told by the kidneys, so it is changed first.
+        case = with_kidney_phase(with_phase(case, uptake, rng), uptake, rng)
+    return with_stones(case, rng) if rng.random() < STONES else case
 
 
 def changed_scanner(case: Case, rng: np.random.Generator) -> Case:

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from Training.cases import AIR_HU, DENSEST_HU
 
 COARSE_MM = 6.0
+# What differs by more from its surroundings is an edge.
+NOISE_HU = 25.0
 AXES = (0, 1, 2)
 
 
@@ -56,6 +59,17 @@ def as_stored(hu: Tensor) -> NDArray[np.int16]:
     return stored
 
 
+def without_noise(hu: Tensor, sigma_voxels: float) -> Tensor:
+    """HU without noise but with their edges: a Gaussian, kept within `NOISE_HU` of the HU themselves."""
+    soft = blurred(hu, sigma_voxels)
+    return torch.maximum(torch.minimum(soft, hu + NOISE_HU), hu - NOISE_HU)
+
+
+def kidney_outline(mask: NDArray[np.bool_]) -> Tensor:
+    """How far each voxel counts as kidney: 1 up to a voxel beyond the outline, as reference outlines run inside of it, and soft from there."""
+    return blurred(torch.from_numpy(ndimage.binary_dilation(mask).astype(np.float32)), 0.6)
+
+
 def coarse_factor(spacing_mm: float) -> int:
     """How many voxels make up one of about 6 mm."""
     return max(1, round(COARSE_MM / spacing_mm))
@@ -89,6 +103,6 @@ def smooth_field(shape: Sequence[int], length_voxels: float, rng: np.random.Gene
 
 
 def smooth_step(values: Tensor, low: float, high: float) -> Tensor:
-    """0 below `low`, 1 above `high`, a cubic without corners between."""
+    """0 at `low`, 1 at `high` and beyond, a cubic without corners between; `low` may be the larger one."""
     share = ((values - low) / (high - low)).clamp_(0.0, 1.0)
-    return share * share * (3.0 - 2.0 * share)
+    return share.mul(-2.0).add_(3.0).mul_(share).mul_(share)
