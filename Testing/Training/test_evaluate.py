@@ -132,10 +132,9 @@ def kits(tmp_path: Path) -> tuple[Path, Path]:
     cases = []
     for name, split, scan in (("case_00000", "train", make_scan()), ("case_00001", "validation", make_coronal_scan())):
         (tmp_path / "kits" / name).mkdir(parents=True)
-        entry = {"name": name, "split": split, "ct": f"{name}/imaging.nii.gz", "labels": f"{name}/segmentation.nii.gz", "more": 1}
-        write_volume(scan, tmp_path / "kits" / entry["ct"])
-        write_volume(true_labels(scan), tmp_path / "kits" / entry["labels"])
-        cases.append(entry)
+        write_volume(scan, tmp_path / "kits" / name / "imaging.nii.gz")
+        write_volume(true_labels(scan), tmp_path / "kits" / name / "segmentation.nii.gz")
+        cases.append({"name": name, "split": split, "ct": f"{name}/imaging.nii.gz", "labels": f"{name}/segmentation.nii.gz", "more": 1})
     (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "source": "kits19", "cases": cases, "left_out": []}))
     return tmp_path / "kits", tmp_path / "index.json"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ OTHERS = {stage: digest[::-1].replace("1", "7") for stage, digest in WEIGHTS.ite
 THIRD = {**WEIGHTS, "tumor": "9" * 64}
 
 
-def names(evaluations: list) -> list[list[str]]:
+def names(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [[case["name"] for case in found["cases"]] for found in evaluations]
 
 
@@ -78,7 +80,7 @@ def test_merging_nothing_but_training_cases_is_a_sentence(tmp_path: Path, capsys
     assert merge_evaluations.main([str(tmp_path / "none" / "out.json"), str(file)]) == 2
 
 
-def without_calibration() -> dict:
+def without_calibration() -> dict[str, Any]:
     case = measured_case("a")
     del case["calibration"]
     return evaluation([case])
