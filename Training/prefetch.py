@@ -65,8 +65,9 @@ class Prefetcher:
         if self.coming is not None:
             self.coming.result()
             self.coming = None
-        self.source.generator.set_state(state)
-        self.state = state
+        # A copy: PyTorch reads a state that lies within another tensor from that one's beginning, or beyond its end.
+        self.state = state.clone()
+        self.source.generator.set_state(self.state)
 
     def close(self) -> None:
         """End the thread; what it prepares is lost."""
