@@ -88,7 +88,11 @@ class WorkerClient:
         self._write_lock = threading.Lock()
         self.process = start(command, stderr)
         self._lines = lines_of(self.process)
-        self.hello: Mapping[str, Any] = self.call(HELLO, {"protocol": PROTOCOL, "folder": str(self.folder)})
+        try:
+            self.hello: Mapping[str, Any] = self.call(HELLO, {"protocol": PROTOCOL, "folder": str(self.folder)})
+        except BaseException:
+            self.close()
+            raise
 
     # --- what one asks for ---
 

@@ -89,7 +89,8 @@ def mapped(file: ScanFile) -> NDArray[Any]:
     if not file.path.is_file():
         raise InputError(f"There is no file {file.path}; write the scan's voxels there first.")
     try:
-        voxels = np.lib.format.open_memmap(file.path, mode="r")
+        with np.errstate(over="ignore"):  # of sizes that no file has; they are refused
+            voxels = np.lib.format.open_memmap(file.path, mode="r")
     # A damaged header fails in many ways: text that is no literal, sizes beyond the file, types that are none.
     except Exception as error:
         raise InputError(f"{file.path} is not a whole .npy file of numbers; write it again.") from error
