@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) --torch-index "$(TORCH_INDEX)" --pip-options="$(PIP_ARGS)"
 PINS := pyproject.toml constraints.txt .ci/setup_venv.py
-CODE := KidneyTumorCascadeLib Training Testing .ci
+CODE := KidneyTumorCascadeLib KidneyTumorCascade Training Testing .ci
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,7 +34,7 @@ $(VENV)/.setup: $(PINS)
 
 # The test tools come on top of the same environment, so either stamp serves `make demo`.
 $(VENV)/.test: $(PINS)
-	@$(SETUP) --extras train,test
+	@$(SETUP) --extras train,test,slicer
 	@touch $@ $(VENV)/.setup
 
 demo: setup

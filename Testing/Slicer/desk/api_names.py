@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 PATH = Path(__file__).with_name("api_names.json")
@@ -26,7 +26,7 @@ class ClassNames:
         return {*self.properties, *self.invokable, *(split(signature)[0] for signature in (*self.signals, *self.slots))}
 
 
-@lru_cache(maxsize=1)
+@cache
 def all_classes() -> dict[str, ClassNames]:
     """The whole list, by the classes' names."""
     return {name: _read(entry) for name, entry in json.loads(PATH.read_text(encoding="utf-8")).items()}

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Desk:
         dialogs.reset()
         self.app._testing = True
 
-    @lru_cache(maxsize=None)  # noqa: B019 -- a module is loaded once in a process, as in Slicer
+    @cache  # noqa: B019 -- a module is loaded once in a process, as in Slicer
     def load(self, path: Path) -> ScriptedModule:
         """The scripted module of that file."""
         return ScriptedModule(path)
@@ -89,7 +89,7 @@ class Desk:
         return self.app.layoutManager().threeDWidget(0).threeDView()._view  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=1)
+@cache
 def running() -> Desk:
     """Starts the application, once in a process."""
     home = Path(tempfile.mkdtemp(prefix="slicer-desk-"))

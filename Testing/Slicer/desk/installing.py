@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 # Stand-ins for what lies in Slicer's package `slicer` but not in slicer-core's, and for Slicer's top-level modules.
 SLICER_PYTHON = Path(__file__).with_name("slicer_python")
 
 
-@lru_cache(maxsize=1)
+@cache
 def install() -> None:
     """Does it once in a process."""
     from Testing.Slicer.desk.pythonqt import namespace as pythonqt

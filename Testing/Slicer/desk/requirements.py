@@ -1,4 +1,4 @@
-"""What the desk needs of the machine, and one sentence about what of it is missing."""
+"""What the desk needs of the machine, and one sentence about what of it is missing. Run as a program, prints the Debian packages to install."""
 
 from __future__ import annotations
 
@@ -37,3 +37,7 @@ def missing_libraries() -> list[str]:
 def loads(library: str) -> bool:
     """True when the dynamic linker finds that library."""
     return ctypes.util.find_library(library) is not None
+
+
+if __name__ == "__main__":
+    print(*missing_libraries())

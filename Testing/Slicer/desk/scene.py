@@ -73,7 +73,7 @@ def make_module_logic(name: str, scene: Any, application: Any) -> Any:
 def keep_hierarchy(scene: Any) -> None:
     """Gives each node its item in the subject hierarchy while the node is in the scene, which plugins written with Qt do in Slicer."""
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
     def added(_scene: Any, _event: str, node: Any) -> None:
         if node.GetHideFromEditors() or not any(node.IsA(kind) for kind in IN_HIERARCHY):
             return
@@ -81,7 +81,7 @@ def keep_hierarchy(scene: Any) -> None:
         if not hierarchy.GetItemByDataNode(node):
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
     def removed(_scene: Any, _event: str, node: Any) -> None:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         item = 0 if scene.IsClosing() else hierarchy.GetItemByDataNode(node)

@@ -1,12 +1,12 @@
 """PySide6, set up before its first import, and the methods of QObject that are replaced later."""
 
-# ruff: noqa: E402 -- PySide6 reads these settings while it is imported.
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
 
+# All of these are read while the packages are imported.
 os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x02")  # enums are ints
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 if sys.platform.startswith("linux"):
@@ -14,6 +14,9 @@ if sys.platform.startswith("linux"):
 
 import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtSvg, QtUiTools, QtWidgets
+
+__all__ = ["QtCore", "QtGui", "QtUiTools", "QtWidgets", "address", "qt_names", "qt_object_classes", "rawConnect", "rawDisconnect"]
+__all__ += ["rawProperty", "rawSetProperty", "shiboken6"]
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtSvg, QtUiTools)
 

@@ -17,7 +17,7 @@ class UiError(RuntimeError):
     """A .ui file names something that Slicer does not have, or the desk does not know."""
 
 
-class QUiLoader(QtUiTools.QUiLoader):
+class QUiLoader(QtUiTools.QUiLoader):  # type: ignore[misc]
     """Loads a .ui file as Slicer's does. Raises UiError for an unknown class or property, AttributeError for a wrong connection."""
 
     def load(self, device: Any, parent: Any = None) -> Any:

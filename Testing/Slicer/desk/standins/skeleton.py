@@ -86,7 +86,7 @@ def stored_property(name: str, kind: Any, writable: bool) -> Any:
 
 def converted(name: str, kind: Any, value: Any) -> Any:
     """The value as that property keeps it. Raises AttributeError where PythonQt would not convert it."""
-    fits = {bool: (bool, int), int: (int, float), float: (int, float), str: str, list: (list, tuple)}.get(kind, object)
+    fits: Any = {bool: (bool, int), int: (int, float), float: (int, float), str: str, list: (list, tuple)}.get(kind, object)
     if not isinstance(value, fits):
         raise AttributeError(f"property '{name}' does not accept {value!r}")
     return value if kind is object else kind(value)
@@ -105,5 +105,3 @@ def register(cls: Any) -> Any:
         ui_loader.stand_ins[cls.__name__] = cls
     remember_properties(cls)
     return cls
-
-
