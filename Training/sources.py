@@ -1,4 +1,4 @@
-"""SOURCES.json: which scans and lesions training data is made of, and on which side of the split each lies."""
+"""SOURCES.json: which scans, lesions and anatomies training data is made of, and on which side of the split each lies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
+from Training.anatomies import organ_numbers
 
 SPLITS = ("train", "validation")
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 SCAN_FIELDS, LESION_FIELDS = {"name", "ct", "labels", "kidney_labels", "split", "whole"}, {"labels", "split"}
+ANATOMY_FIELDS = {"labels", "kind", "organs", "split"}
+ANATOMY_KINDS = ("organs", "kidneys")
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,32 @@ class LesionSource:
 
 
 @dataclass(frozen=True)
+class AnatomySource:
+    """A label map to build anatomies from.
+
+    Attributes:
+        labels: the label map.
+        kind: "organs" of a whole abdomen, or "kidneys" with their tumors and cysts.
+        organs: each organ's label values.
+        scheme: the name of the scheme that `organs` is; empty for a table of its own.
+        split: "train" or "validation".
+    """
+
+    labels: Path
+    kind: str
+    organs: tuple[tuple[str, tuple[int, ...]], ...]
+    scheme: str
+    split: str
+
+
+@dataclass(frozen=True)
 class Sources:
     """What SOURCES.json lists; `phantoms` is how many the training split gets."""
 
     scans: tuple[ScanSource, ...]
     lesions: tuple[LesionSource, ...]
     phantoms: int
+    anatomies: tuple[AnatomySource, ...] = ()
 
 
 def read_sources(path: Path) -> Sources:
@@ -75,16 +98,19 @@ def read_sources(path: Path) -> Sources:
 
 def sources_of(content: dict[str, Any], folder: Path) -> Sources:
     """The sources of a parsed file. Raises KeyError for a missing field, ValueError for an impossible or repeated one."""
-    refuse_unknown(content, {"scans", "lesions", "phantoms"})
+    refuse_unknown(content, {"scans", "lesions", "phantoms", "anatomies"})
     scans = tuple(scan_of(entry, folder) for entry in content["scans"])
     lesions = tuple(lesion_of(entry, folder) for entry in content.get("lesions", []))
+    anatomies = tuple(anatomy_of(entry, folder) for entry in content.get("anatomies", []))
     refuse_repetition("name", (scan.name for scan in scans))
     refuse_repetition("CT", (scan.ct for scan in scans))
     refuse_repetition("lesions' label map", (lesion.labels for lesion in lesions))
+    refuse_repetition("anatomies' label map", (anatomy.labels for anatomy in anatomies))
+    refuse_both_sides(lesions, anatomies)
     phantoms = content.get("phantoms", 0)
     if type(phantoms) is not int or phantoms < 0:
         raise ValueError(f"phantoms is a whole number of 0 or more, not {phantoms!r}")
-    return Sources(scans, lesions, phantoms)
+    return Sources(scans, lesions, phantoms, anatomies)
 
 
 def scan_of(entry: dict[str, Any], folder: Path) -> ScanSource:
@@ -103,6 +129,16 @@ def lesion_of(entry: dict[str, Any], folder: Path) -> LesionSource:
     """One entry of "lesions"."""
     refuse_unknown(entry, LESION_FIELDS)
     return LesionSource(folder / entry["labels"], split_of(entry))
+
+
+def anatomy_of(entry: dict[str, Any], folder: Path) -> AnatomySource:
+    """One entry of "anatomies"."""
+    refuse_unknown(entry, ANATOMY_FIELDS)
+    kind, organs = entry["kind"], entry["organs"]
+    if kind not in ANATOMY_KINDS:
+        raise ValueError(f"kind is one of {', '.join(ANATOMY_KINDS)}, not {kind!r}")
+    numbers = tuple(organ_numbers(organs, kind).items())
+    return AnatomySource(folder / entry["labels"], kind, numbers, organs if isinstance(organs, str) else "", split_of(entry))
 
 
 def split_of(entry: dict[str, Any]) -> str:
@@ -127,9 +163,18 @@ def refuse_repetition(what: str, values: Iterable[Any]) -> None:
         raise ValueError(f"the {what} {value} is there {count} times")
 
 
+def refuse_both_sides(lesions: Iterable[LesionSource], anatomies: Iterable[AnatomySource]) -> None:
+    """Raises ValueError when a label map lends lesions to one side of the split and its anatomy to the other."""
+    sides = {lesion.labels: lesion.split for lesion in lesions}
+    for anatomy in anatomies:
+        if sides.get(anatomy.labels, anatomy.split) != anatomy.split:
+            raise ValueError(f"{anatomy.labels} is there for both splits")
+
+
 def require_files(sources: Sources, path: Path) -> None:
     """Raises InputError for the first file that is not there: better at once than after an hour."""
-    files = [file for scan in sources.scans for file in (scan.ct, scan.labels)] + [lesion.labels for lesion in sources.lesions]
-    missing = [file for file in files if file is not None and not file.exists()]
+    files = [file for scan in sources.scans for file in (scan.ct, scan.labels)]
+    maps = [source.labels for source in (*sources.lesions, *sources.anatomies)]
+    missing = [file for file in (*files, *maps) if file is not None and not file.exists()]
     if missing:
         raise InputError(f"{path} names {missing[0]}, which does not exist ({len(missing)} such in all); correct the path.")

@@ -4,8 +4,10 @@
 
 SOURCES.json lists what to build on (paths relative to the file):
     {"scans": [{"name", "ct", "labels" or null, "kidney_labels": [1, 2] or absent, "split": "train" or "validation"}],
-     "lesions": [{"labels", "split"}], "phantoms": 24}
+     "lesions": [{"labels", "split"}], "phantoms": 24,
+     "anatomies": [{"labels", "kind": "organs" or "kidneys", "organs": "word", "split"}]}
 Validation scans are never used for training copies, nor are lesions of validation patients ever implanted in training scans.
+`--anatomies` renders whole bodies from label maps, `--transplants` puts the kidneys of other patients into the scans (see anatomy_pool.py).
 Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) and whole on coarse ones (POOL/SPLIT/coarse).
 """
 
@@ -15,16 +17,19 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 if not __package__:  # run as a file: packages lie beside Training, not in it
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
+from Training.anatomy_pool import anatomies_of, transplants_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, run_command
 from Training.kidney_changes import without_kidney
@@ -63,8 +68,8 @@ def phantom_name(seed: int) -> str:
 
 
 def is_synthetic(name: str) -> bool:
-    """Whether a case of that name is a changed copy or a phantom."""
-    return bool(re.fullmatch(r".+_v\d{3,}|phantom_\d+", name))
+    """Whether a case of that name is a changed copy, a transplant, a rendered anatomy or a phantom."""
+    return bool(re.fullmatch(r".+_[vk]\d{3,}|phantom_\d+|anatomy_\d+", name))
 
 
 def real_cases(sources: Sources, split: str) -> Iterator[Case]:
@@ -131,8 +136,20 @@ def write_case(case: Case, folder: Path, region: Case | None = None) -> None:
     fine.save(folder / "fine")
 
 
-def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int) -> None:
-    """Write one split: the real scans, `count` changed copies of those with kidneys, and the phantoms. Raises InputError without kidneys."""
+@dataclass(frozen=True)
+class Rendered:
+    """How much of a split is made from label maps: whole anatomies, and kidneys transplanted into scans."""
+
+    anatomies: int = 0
+    transplants: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int, rendered: Rendered | None = None) -> None:
+    """Write one split: the real scans, `count` changed copies of those with kidneys, what is rendered from label maps, and the phantoms.
+
+    Raises InputError without what is needed for it.
+    """
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     for kind in ("fine", "coarse"):
         make_folder(pool / split / kind)
@@ -149,6 +166,16 @@ def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int)
         write_case(replace(changed, name=copy_name(base.name, index)), pool / split, region=base)
     for phantom_seed in phantom_seeds(sources, split):
         write_case(phantom_case(phantom_seed, rng), pool / split)
+    write_rendered(sources, split, pool, seed, rendered or Rendered(), with_kidneys, bank)
+
+
+def write_rendered(sources: Sources, split: str, pool: Path, seed: int, rendered: Rendered, scans: Sequence[Case], bank: LesionBank) -> None:
+    """Write anatomies and transplants. An abdomen with healthy kidneys may get lesions, in training."""
+    for case, rng in anatomies_of(sources, split, rendered.anatomies, seed, rendered.device):
+        healthy = split == "train" and case.labels.any() and not (case.labels == TUMOR).any()
+        write_case(with_lesions(case, bank, rng) if healthy else case, pool / split)
+    for case in transplants_of(sources, split, scans, rendered.transplants, seed):
+        write_case(case, pool / split)
 
 
 def phantom_seeds(sources: Sources, split: str) -> range:
@@ -168,8 +195,10 @@ def synthesize(arguments: argparse.Namespace) -> None:
     """Build both splits."""
     sources = read_sources(arguments.sources)
     require_empty(arguments.pool)
-    build_split(sources, "validation", arguments.pool, arguments.validation_count, arguments.seed)
-    build_split(sources, "train", arguments.pool, arguments.count, arguments.seed)
+    device = choose_device(arguments.device).device
+    validation = Rendered(arguments.validation_anatomies, arguments.validation_transplants, device)
+    build_split(sources, "validation", arguments.pool, arguments.validation_count, arguments.seed, validation)
+    build_split(sources, "train", arguments.pool, arguments.count, arguments.seed, Rendered(arguments.anatomies, arguments.transplants, device))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -179,6 +208,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("pool", type=Path)
     parser.add_argument("--count", type=natural, default=160, help="changed copies of training scans")
     parser.add_argument("--validation-count", type=natural, default=8, help="changed copies of validation scans")
+    parser.add_argument("--anatomies", type=natural, default=0, help="bodies rendered from training label maps")
+    parser.add_argument("--validation-anatomies", type=natural, default=0, help="bodies rendered from validation label maps, patient after patient")
+    parser.add_argument("--transplants", type=natural, default=0, help="training scans with other patients' kidneys and tumors")
+    parser.add_argument("--validation-transplants", type=natural, default=0, help="the same with validation scans and patients")
+    parser.add_argument("--device", default="cpu", choices=DEVICES, help="where anatomies are rendered; another device draws other noise")
     parser.add_argument("--seed", type=natural, default=1)
     return parser
 
