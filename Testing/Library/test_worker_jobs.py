@@ -244,10 +244,12 @@ def test_networks_are_read_once_until_memory_is_given_back(desk: Desk, counted: 
 def test_another_version_of_a_bundle_is_noticed(desk: Desk, counted: type[Counted]) -> None:
     scan_id = desk.open(make_scan())
     boxes = desk.find(scan_id).boxes
+    desk.segment_boxes(scan_id, boxes[:1])
     content = read_description(desk.bundle)
     content["version"] = "2.0.0"
     write_description(desk.bundle, content)
     assert desk.segment_boxes(scan_id, boxes[:1]).manifest["bundle"]["version"] == "2.0.0"
+    assert counted.made == 5
     (desk.bundle / "tumor.safetensors").write_bytes(b"")
     desk.bench.release()
     with pytest.raises(BundleError):
