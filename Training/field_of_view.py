@@ -65,7 +65,7 @@ def body_mask(hu: NDArray[np.int16], spacing_mm: float) -> NDArray[np.bool_]:
     if count > 1:
         opened = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in opened])
-    return enlarged(ndimage.binary_dilation(filled, structure=in_plane()), factor, hu.shape)
+    return enlarged(ndimage.binary_dilation(filled, structure=np.ones((1, 3, 3), dtype=bool)), factor, hu.shape)
 
 
 def in_plane() -> NDArray[np.bool_]:

@@ -155,16 +155,23 @@ def without_kidneys(case: Case, rng: np.random.Generator) -> Case:
 
 
 def filled_with_fat(case: Case, chosen: NDArray[np.bool_], rng: np.random.Generator) -> Case:
-    """The case with fat and its strands instead of the chosen voxels, which bear no label then; the scan's own noise stays."""
+    """The case with fat and its strands instead of the chosen voxels, which bear no label then; it is as noisy as the scan was."""
     where: Slices = around(chosen, 6)
     mask = ndimage.binary_dilation(chosen[where], iterations=2)
     hu = case.hu[where].astype(np.float32)
     soft = smoothed(mask.astype(np.float32), 1.0)
     strands = np.exp(-((smooth_field(mask.shape, 12.0 / case.spacing_mm, rng).numpy() / 0.12) ** 2))
     fat = rng.uniform(-110.0, -92.0) + rng.uniform(0.0, 45.0) * strands + 4.0 * smooth_field(mask.shape, 5.0 / case.spacing_mm, rng).numpy()
-    grain = np.clip(hu - smoothed(hu, 1.0), -60.0, 60.0)
+    grain = smoothed(rng.standard_normal(mask.shape, dtype=np.float32), 0.6)
+    grain *= fine_detail_sd(hu, mask) / grain.std()
     result, labels = case.hu.copy(), case.labels.copy()
     result[where] = as_hu(hu * (1.0 - soft) + (fat + grain) * soft)
     # What was filled with fat bears no label, be it a speck beside the kidney.
     labels[where][mask] = 0
     return replace(case, hu=result, labels=labels)
+
+
+def fine_detail_sd(hu: Field, mask: NDArray[np.bool_]) -> float:
+    """Sd of what is finer than two voxels in the mask, robust against edges: noise."""
+    detail = (hu - smoothed(hu, 1.0))[mask]
+    return float(np.median(np.abs(detail)) * 1.4826)

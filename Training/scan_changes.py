@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from Training.abdomen_changes import with_ascites, with_bowel_contents
 from Training.cases import Case
 from Training.contrast_phases import draw_uptake
 from Training.field_of_view import with_kidneys_cut, with_narrow_view, with_other_couch
-from Training.kidney_changes import with_kidney_phase, with_stones
+from Training.kidney_changes import with_kidney_phase, with_stones, without_kidneys
 from Training.phase_changes import with_phase
 from Training.scanner_changes import with_beam_hardening, with_kernel, with_thick_slices
 from Training.scanner_noise import Spectrum, with_noise
 
-OTHER_PHASE, STONES = 0.6, 0.06
+OTHER_PHASE, BOWEL_CONTENTS, ASCITES, STONES, NO_KIDNEYS = 0.6, 0.3, 0.06, 0.06, 0.04
 COUCH, BEAM_HARDENING, KERNEL, THICK_SLICES, NOISE, NARROW_VIEW, KIDNEYS_CUT = 0.4, 0.5, 0.5, 0.4, 0.5, 0.2, 0.07
 
 
@@ -25,12 +26,18 @@ def changed_scan(case: Case, rng: np.random.Generator) -> Case:
 
 
 def changed_patient(case: Case, rng: np.random.Generator) -> Case:
-    """The same anatomy in another state: contrast phase, stones. Labels stay as they are."""
+    """The same anatomy in another state: contrast phase, contents of the bowel, free fluid, stones. Labels stay, unless both kidneys go."""
     if rng.random() < OTHER_PHASE:
         uptake = draw_uptake(rng)
         # The body's phase is told by the kidneys, so it is changed first.
         case = with_kidney_phase(with_phase(case, uptake, rng), uptake, rng)
-    return with_stones(case, rng) if rng.random() < STONES else case
+    if rng.random() < BOWEL_CONTENTS:
+        case = with_bowel_contents(case, rng)
+    if rng.random() < ASCITES:
+        case = with_ascites(case, rng)
+    if rng.random() < STONES:
+        case = with_stones(case, rng)
+    return without_kidneys(case, rng) if rng.random() < NO_KIDNEYS else case
 
 
 def changed_scanner(case: Case, rng: np.random.Generator) -> Case:

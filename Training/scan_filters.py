@@ -79,7 +79,18 @@ def shrunk(values: Tensor, factor: int) -> Tensor:
     """Block means; what is left over at the far ends makes up blocks of its own."""
     if factor == 1:
         return values
-    return F.avg_pool3d(values[None, None], factor, ceil_mode=True, count_include_pad=False)[0, 0]
+    return F.avg_pool3d(values[None, None], blocks(values, factor), stride=factor, ceil_mode=True, count_include_pad=False)[0, 0]
+
+
+def largest(values: Tensor, factor: int) -> Tensor:
+    """The largest value of each of those blocks."""
+    return F.max_pool3d(values[None, None], blocks(values, factor), stride=factor, ceil_mode=True)[0, 0]
+
+
+def blocks(values: Tensor, factor: int) -> tuple[int, int, int]:
+    """Size of a block: no larger than the scan."""
+    z, y, x = (min(factor, length) for length in values.shape)
+    return z, y, x
 
 
 def expanded(values: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
