@@ -68,6 +68,9 @@ def test_a_reference_without_tumors_scores_kidneys_only(body_with_tumor: Case) -
     assert (row.lesions, row.false_tumors) == ([], 1)
     assert "invented" in line(row)
     assert list(row.calibration) == ["kidney"]
+    # Right and left kidney as 1 and 2: the second is no tumor.
+    numbered = row_of(body_with_tumor, body_with_tumor.labels, False, body_with_tumor.labels)
+    assert (numbered.lesions, numbered.false_tumors) == ([], 1)
 
 
 def test_nothing_to_find_has_no_score(body_with_tumor: Case) -> None:
