@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from Testing.Slicer.desk import scene as mrml
+from Testing.Slicer.desk import subject_hierarchy
 from Testing.Slicer.desk.io_manager import qSlicerIOManager
 from Testing.Slicer.desk.layout_manager import qSlicerLayoutManager
 from Testing.Slicer.desk.module_manager import qSlicerModuleManager
@@ -85,7 +86,7 @@ class qSlicerApplication(skeleton("qSlicerApplication", qSlicerCoreApplication))
         self._io = qSlicerIOManager(self)
         self._modules = qSlicerModuleManager(self)
         self._layout = qSlicerLayoutManager(self._scene, self._logic, self)
-        mrml.keep_hierarchy(self._scene)
+        subject_hierarchy.keep(self._scene)
 
     def ioManager(self) -> Any:
         return self._io

@@ -29,8 +29,6 @@ LOGICS = {
     "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
     "Volumes": "vtkSlicerVolumesLogic",
 }
-# Node classes that Slicer's subject hierarchy takes up by itself.
-IN_HIERARCHY = ("vtkMRMLDisplayableNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
 
 
 def make_scene(cache: Path) -> Any:
@@ -68,25 +66,3 @@ def make_module_logic(name: str, scene: Any, application: Any) -> Any:
     logic.SetMRMLApplicationLogic(application)
     application.SetModuleLogic(name, logic)
     return logic
-
-
-def keep_hierarchy(scene: Any) -> None:
-    """Gives each node its item in the subject hierarchy while the node is in the scene, which plugins written with Qt do in Slicer."""
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
-    def added(_scene: Any, _event: str, node: Any) -> None:
-        if node.GetHideFromEditors() or not any(node.IsA(kind) for kind in IN_HIERARCHY):
-            return
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        if not hierarchy.GetItemByDataNode(node):
-            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
-    def removed(_scene: Any, _event: str, node: Any) -> None:
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        item = 0 if scene.IsClosing() else hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.RemoveItem(item, False, False)
-
-    scene.AddObserver(scene.NodeAddedEvent, added)
-    scene.AddObserver(scene.NodeAboutToBeRemovedEvent, removed)

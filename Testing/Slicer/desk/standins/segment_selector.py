@@ -67,7 +67,7 @@ class qMRMLSegmentSelectorWidget(skeleton("qMRMLSegmentSelectorWidget", qMRMLWid
         return tuple(segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())) if segmentation is not None else ()
 
     def currentSegmentID(self) -> str:
-        return self._segments.currentData() or ""
+        return self._segments.currentData or ""
 
     def setCurrentSegmentID(self, identifier: str) -> None:
         self._segments.setCurrentIndex(self._segments.findData(identifier))
