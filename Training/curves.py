@@ -82,10 +82,12 @@ def draw_curves(folders: Sequence[Path], path: Path) -> None:
         raise SetupError("Curves are drawn with matplotlib, which is not installed here; pip install matplotlib.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(len(curves), MOST_COLUMNS)
     lines = -(-len(curves) // columns)
-    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * lines), dpi=DOTS_PER_INCH, layout="constrained")
+    size = PANEL_INCHES[0] * columns, PANEL_INCHES[1] * lines
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout=ConstrainedLayoutEngine(wspace=0.06, hspace=0.06))
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
     for panel, curve in zip(panels, curves, strict=False):
@@ -99,6 +101,8 @@ def draw_curves(folders: Sequence[Path], path: Path) -> None:
 
 def draw_panel(panel: Any, curve: Curve) -> None:
     """One stage: two lines and their last values."""
+    from matplotlib.ticker import MaxNLocator
+
     trained = [(step, dice) for step, dice in zip(curve.steps, curve.training, strict=True) if dice is not None]
     if trained:
         panel.plot(*zip(*trained, strict=True), color=TRAINING_COLOUR, linewidth=1.4, label=f"training  {trained[-1][1]:.3f}")
@@ -109,11 +113,14 @@ def draw_panel(panel: Any, curve: Curve) -> None:
     panel.set_ylabel("Dice", color=TEXT_COLOUR)
     panel.set_ylim(0.0, 1.0)
     panel.set_xlim(0, max(curve.steps) * 1.03)
+    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(colors=TEXT_COLOUR, labelsize=9)
-    panel.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=TEXT_COLOUR)
+    # Above the panel, where no curve can be.
+    panel.legend(loc="lower right", bbox_to_anchor=(1.0, 0.985), ncols=2, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR, handlelength=1.2)
 
 
 def main(words: list[str] | None = None) -> int:

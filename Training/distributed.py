@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -31,6 +31,7 @@ PATIENCE = timedelta(minutes=30)
 BACKENDS = {"cuda": "nccl", "cpu": "gloo"}
 FAILURES = "failures"
 CPU = torch.device("cpu")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Notes(Protocol):
@@ -101,7 +102,7 @@ class Processes:
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=devices)
 
-    def with_shared_norms(self, network: nn.Module) -> nn.Module:
+    def with_shared_norms(self, network: Network) -> Network:
         """Let batch normalization count the patches of all processes, on CUDA. PyTorch has no such layer for the CPU."""
         if self.size == 1 or self.device.type != "cuda":
             return network

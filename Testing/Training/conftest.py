@@ -46,7 +46,7 @@ def runs(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three stages trained by the command, with the tiny configuration."""
     folder = tmp_path_factory.mktemp("runs")
     words = ["--config", str(SMOKE), "--stage", "all", "--data", str(pool), "--out", str(folder), "--device", "cpu"]
-    assert train.main([*words, "--threads", str(torch.get_num_threads())]) == 0
+    assert train.main([*words, "--no-tensorboard", "--threads", str(torch.get_num_threads())]) == 0
     return folder
 
 

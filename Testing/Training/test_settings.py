@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import pytest
 
 from KidneyTumorCascadeLib.bundle_format import FOREGROUNDS, PATCH_LIMITS, STAGES
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.vnet import VNet
+from KidneyTumorCascadeLib.normalization import StatisticalNormalization
+from KidneyTumorCascadeLib.vnet import VNet, VNetShape, count_parameters
 from Training import settings
+from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.optimization import learning_rate, make_optimizer
-from Training.settings import read_settings
+from Training.settings import OptimizerSettings, read_config, read_settings
 
-CONFIGS = sorted((Path(settings.__file__).parent / "configs").glob("*.json"))
+FOLDER = Path(settings.__file__).parent / "configs"
+# Beside the configurations of trainings lie lists of trials.
+CONFIGS = sorted(path for path in FOLDER.glob("*.json") if isinstance(json.loads(path.read_text(encoding="utf-8")), dict))
 SMOKE = next(path for path in CONFIGS if path.stem == "smoke")
 
 
@@ -95,6 +100,42 @@ def test_a_file_that_is_no_configuration_is_a_sentence(tmp_path: Path, text: str
         read_settings(path, "roi")
     with pytest.raises(InputError, match="cannot be read"):
         read_settings(tmp_path / "missing.json", "roi")
+
+
+@pytest.mark.parametrize(("stage", "steps"), [("roi", 8500), ("kidney", 8500), ("tumor", 10000)])
+def test_the_paper_configuration_is_what_was_published(stage: str, steps: int) -> None:
+    found = read_settings(FOLDER / "paper.json", stage)
+    assert round(count_parameters(VNet(found.shape)) / 1e6, 1) == 43.9
+    assert found.shape == VNetShape()
+    assert (found.loss, found.batch, found.steps) == ("dice", 1, steps)
+    assert found.optimizer == OptimizerSettings("sgd", learning_rate=1e-3, weight_decay=1e-2, momentum=0.9)
+    assert found.normalization == StatisticalNormalization(sigma=2.5)
+    assert (found.sampling.patch, found.sampling.spacing_mm) == ((128, 128, 128), 0.45)
+    assert (found.sampling.focus_probability, found.sampling.ignore_beyond_mm) == (0.0, None)
+    assert found.sampling.spatial == PLAIN_SPATIAL
+    assert found.sampling.intensity == replace(PLAIN_INTENSITY, noise_hu=found.sampling.intensity.noise_hu)
+    assert found.sampling.intensity.noise_hu > 0
+    assert {learning_rate(step, found) for step in (0, 1, steps // 2, steps - 1)} == {1e-3}
+    assert (found.ema_decay, found.clip_norm) == (0.0, None)
+
+
+def test_a_configuration_can_extend_another(tmp_path: Path) -> None:
+    changes = {"extends": "base.json", "steps": 7, "stages": {"roi": {"batch": 3}}, "optimizer": {"learning_rate": 0.5}}
+    (tmp_path / "base.json").write_text(SMOKE.read_text())
+    (tmp_path / "config.json").write_text(json.dumps(changes))
+    base, found = read_settings(SMOKE, "roi"), read_settings(tmp_path / "config.json", "roi")
+    assert found == replace(base, steps=7, batch=3, optimizer=replace(base.optimizer, learning_rate=0.5))
+    assert read_settings(tmp_path / "config.json", "tumor").batch == base.batch
+    assert read_config(tmp_path / "config.json")["bundle"] == read_config(SMOKE)["bundle"]
+
+
+def test_what_cannot_be_extended_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"extends": "other.json"}')
+    with pytest.raises(InputError, match=r"other.json cannot be read"):
+        read_settings(tmp_path / "config.json", "roi")
+    (tmp_path / "other.json").write_text('{"extends": "config.json"}')
+    with pytest.raises(InputError, match=r"config.json extends other.json, which extends another"):
+        read_settings(tmp_path / "config.json", "roi")
 
 
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
