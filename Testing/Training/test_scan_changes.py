@@ -141,6 +141,8 @@ def test_gas_becomes_fluid_behind_a_level_and_walls_stay(tissues: np.ndarray) ->
         result = with_bowel_contents(case, np.random.default_rng(seed))
         near = ndimage.binary_dilation(tissues == GAS, iterations=2)
         assert np.array_equal(result.hu[~near], case.hu[~near])
+        # What borders on gas counts as gas by as much as it is darker than a wall.
+        assert result.hu[near & (tissues == FAT)].max() < 230
         fluid = (result.hu > -200) & core(tissues, GAS)
         rows = np.arange(80)[None, :, None] * np.ones_like(tissues)
         gas = (result.hu < -700) & core(tissues, GAS)
