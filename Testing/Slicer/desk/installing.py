@@ -8,8 +8,9 @@ import types
 from functools import cache
 from pathlib import Path
 
-# Stand-ins for what lies in Slicer's package `slicer` but not in slicer-core's, and for Slicer's top-level modules.
+# Stand-ins for what lies in Slicer's package `slicer` but not in slicer-core's, and for Slicer's modules, which are imported by their names.
 SLICER_PYTHON = Path(__file__).with_name("slicer_python")
+SLICER_MODULES = Path(__file__).with_name("slicer_modules")
 
 
 @cache
@@ -21,6 +22,7 @@ def install() -> None:
     import slicer
 
     slicer.__path__.append(str(SLICER_PYTHON))
+    sys.path.append(str(SLICER_MODULES))
     for name in ("modules", "moduleNames"):
         module = sys.modules[f"slicer.{name}"] = types.ModuleType(f"slicer.{name}")
         setattr(slicer, name, module)
