@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from Training import prefetch
 from Training.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
@@ -51,7 +55,17 @@ def test_while_a_batch_is_used_the_next_is_prepared_and_no_further_one() -> None
     prefetcher.close()
 
 
-def test_the_state_is_that_of_the_batch_in_use() -> None:
+class Eager(ThreadPoolExecutor):
+    """A thread so fast that it is done before anybody else goes on."""
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **more: Any) -> Future[Any]:
+        future = super().submit(task, *args, **more)
+        future.exception()
+        return future
+
+
+def test_the_state_is_that_of_the_batch_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Eager)
     prefetcher, source = Prefetcher(Counting(), 2, CPU), Counting()
     assert torch.equal(prefetcher.state, source.generator.get_state())
     for _ in range(4):
