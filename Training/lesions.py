@@ -61,7 +61,7 @@ def grow(case: Case, shape: Shape, diameter_mm: float, label: int, rng: np.rando
 def grow_described(case: Case, shape: Shape, diameter_mm: float, label: int, rng: np.random.Generator) -> Grown | None:
     """As `grow`, with what has grown."""
     kidney = case.labels == KIDNEY
-    seeds = np.argwhere(kidney & ~ndimage.binary_erosion(kidney))
+    seeds = surface_of(kidney)
     if len(seeds) < FEWEST_SEEDS:
         return None
     distance = turned(shape, case.spacing_mm, diameter_mm, rng)
@@ -74,6 +74,14 @@ def grow_described(case: Case, shape: Shape, diameter_mm: float, label: int, rng
         return None
     into, part = fit
     return implanted_described(case, into, distance[part], label, rng)
+
+
+def surface_of(kidney: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The voxels (n; z, y, x) of a mask that touch something else."""
+    if not kidney.any():
+        return np.empty((0, 3), dtype=np.int64)
+    box = around(kidney, 1)
+    return np.asarray(np.argwhere(kidney[box] & ~ndimage.binary_erosion(kidney[box])) + [side.start for side in box], dtype=np.int64)
 
 
 def center_from(seeds: NDArray[np.int64], kidney: NDArray[np.bool_], diameter: float, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -1,0 +1,234 @@
+"""The two-sample test of tumor slices: blind to samples of one kind, sharp for samples of two, and patients never on both sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from Training import realism, two_sample
+from Training.cases import Case
+from Training.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
+from Training.tumor_slices import (
+    PATCH,
+    PIXEL_MM,
+    REAL_PIXEL_MM,
+    SLICES_PER_PATIENT,
+    TumorSlice,
+    as_hu_of,
+    case_slice,
+    matched,
+    real_slices,
+    tumor_slice,
+    windowed,
+)
+from Training.two_sample import BORDER_MM, FOLDS, INPUTS, auc, folds, network_auc, seen, splits, statistics_auc
+
+
+def disk(radius: float, size: int = PATCH) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2.0
+    return np.asarray(np.hypot(y, x) <= radius)
+
+
+def picture(group: str, seed: int, coarseness: float = 2.0, brightness: float = 90.0) -> TumorSlice:
+    """A disk of Gaussian texture."""
+    rng = np.random.default_rng(seed)
+    texture = ndimage.gaussian_filter(rng.normal(size=(PATCH, PATCH)), coarseness)
+    tumor = disk(rng.uniform(8.0, 16.0))
+    gray = (30.0 + tumor * (brightness - 30.0 + 25.0 * texture / texture.std())).clip(0, 255).astype(np.float32)
+    return TumorSlice(group, gray, gray, tumor, np.zeros_like(tumor), 2.0 * PIXEL_MM * float(np.sqrt(tumor.sum() / np.pi)))
+
+
+def sample(name: str, patients: int, first_seed: int, **kind: float) -> list[TumorSlice]:
+    """Two slices of each patient."""
+    return [picture(f"{name}{index // 2}", first_seed + index, **kind) for index in range(2 * patients)]
+
+
+# --- the test itself -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_halves_of_one_distribution_are_not_told_apart() -> None:
+    one, other = sample("a", 40, 0), sample("b", 40, 1000)
+    assert np.mean(statistics_auc(one, other, 3, 1)) == pytest.approx(0.5, abs=0.15)
+    assert np.mean(network_auc(one, other, "all", 1, 1)) == pytest.approx(0.5, abs=0.2)
+
+
+def test_obviously_different_slices_are_told_apart() -> None:
+    one, other = sample("a", 24, 0), sample("b", 24, 1000, coarseness=5.0, brightness=150.0)
+    assert np.mean(statistics_auc(one, other, 1, 1)) > 0.95
+    assert np.mean(network_auc(one, other, "tumor", 1, 1)) > 0.95
+
+
+def test_auc_is_how_often_real_scores_higher() -> None:
+    real, synthetic = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
+    pairs = [(a > b) + 0.5 * (a == b) for a in real for b in synthetic]
+    assert auc(real, synthetic) == pytest.approx(np.mean(pairs))
+    assert auc(synthetic, real) == pytest.approx(1.0 - np.mean(pairs))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=FOLDS, max_size=60), st.integers(0, 99))
+def test_a_patient_is_never_on_both_sides(patients: list[int], seed: int) -> None:
+    groups = [str(patient) for patient in patients]
+    dealt = folds(groups, np.random.default_rng(seed))
+    assert all(len(set(dealt[[own == group for own in groups]])) == 1 for group in groups)
+    if len(set(groups)) >= FOLDS:
+        assert set(dealt) == set(range(FOLDS))
+
+
+def test_every_slice_is_tested_once_and_both_samples_are_split() -> None:
+    one, other = sample("a", 7, 0), sample("b", 5, 100)
+    parts = list(splits(one, other, np.random.default_rng(0)))
+    for index, whole in enumerate((one, other)):
+        assert np.array_equal(np.sum([part[index] for part in parts], axis=0), np.ones(len(whole)))
+        for part in parts:
+            tested = {item.group for item, test in zip(whole, part[index], strict=True) if test}
+            trained = {item.group for item, test in zip(whole, part[index], strict=True) if not test}
+            assert tested
+            assert not tested & trained
+
+
+def test_each_input_shows_its_part_alone() -> None:
+    one = picture("a", 1)
+    lit = TumorSlice("a", np.full((PATCH, PATCH), 255.0, np.float32), one.crisp, disk(10.0), one.kidney, 30.0)
+    shown = {part: seen(lit, part) for part in INPUTS}
+    assert np.array_equal(shown["tumor"] > 0, disk(10.0))
+    np.testing.assert_array_equal(shown["surroundings"] + shown["tumor_and_border"], shown["all"])
+    width = np.sqrt((shown["tumor_and_border"] > 0).sum() / np.pi) * PIXEL_MM - 10.0 * PIXEL_MM
+    assert width == pytest.approx(BORDER_MM, abs=1.0)
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_window_goes_there_and_back() -> None:
+    hu = np.linspace(10.0, 280.0, 20)
+    np.testing.assert_allclose(as_hu_of(windowed(hu)), hu, atol=0.01)
+    assert windowed(np.array([-100.0, 900.0])).tolist() == [0.0, 255.0]
+
+
+@pytest.mark.parametrize("pixel_mm", [0.78, 1.5])
+def test_a_slice_is_centred_on_its_tumor_in_millimetres(pixel_mm: float) -> None:
+    size = round(300.0 / pixel_mm)
+    y, x = (np.mgrid[:size, :size]) * pixel_mm
+    labels = np.where(np.hypot(y - 120.0, x - 170.0) < 20.0, 2, 0).astype(np.uint8)
+    one = tumor_slice("a", (100.0 * (labels == 2)).astype(np.float32), labels, pixel_mm, np.random.default_rng(0))
+    assert one is not None
+    assert one.diameter_mm == pytest.approx(40.0, rel=0.02)
+    assert one.tumor.sum() * PIXEL_MM**2 == pytest.approx(np.pi * 20.0**2, rel=0.05)
+    np.testing.assert_allclose(np.argwhere(one.tumor).mean(axis=0), (PATCH - 1) / 2.0, atol=0.6)
+    assert one.crisp[PATCH // 2, PATCH // 2] == pytest.approx(100.0, abs=1.0)
+    assert one.crisp[2, 2] == pytest.approx(0.0, abs=1.0)
+
+
+def test_noise_of_fine_pixels_does_not_give_a_slice_away() -> None:
+    """The same noise per area, drawn on fine and on coarse pixels, is about as strong after the treatment."""
+    rng = np.random.default_rng(0)
+    strengths = []
+    for pixel_mm in (REAL_PIXEL_MM, PIXEL_MM):
+        size = round(240.0 / pixel_mm)
+        labels = (2 * disk(40.0 / pixel_mm, size)).astype(np.uint8)
+        one = tumor_slice("a", (100.0 + rng.normal(0.0, 12.0 / pixel_mm, labels.shape)).astype(np.float32), labels, pixel_mm, rng)
+        assert one is not None
+        strengths.append(float(one.gray[one.tumor].std()))
+    assert strengths[0] == pytest.approx(strengths[1], rel=0.12)
+
+
+def test_slices_without_a_tumor_of_a_usual_size_are_left_out() -> None:
+    empty = np.zeros((50, 50), np.uint8)
+    assert tumor_slice("a", np.zeros((50, 50), np.float32), empty, 1.5, np.random.default_rng(0)) is None
+    empty[20:23, 20:23] = 2
+    assert tumor_slice("a", np.zeros((50, 50), np.float32), empty, 1.5, np.random.default_rng(0)) is None
+
+
+def write_slices(folder: Path, patients: int, slices: int) -> None:
+    folder.mkdir()
+    for patient in range(patients):
+        for index in range(slices):
+            label = (2 * disk(25.0, 200)).astype(np.uint8)
+            gray = np.random.default_rng(index).normal(80.0, 10.0, label.shape).clip(0, 255).astype(np.uint8)
+            Image.fromarray(gray).save(folder / f"{1000 + patient}_{index}f_ct.png")
+            Image.fromarray(label).save(folder / f"{1000 + patient}_{index}f_label.png")
+
+
+def test_no_patient_gives_more_slices_than_its_share(tmp_path: Path) -> None:
+    write_slices(tmp_path / "real", 3, SLICES_PER_PATIENT + 2)
+    groups = [one.group for one in real_slices(tmp_path / "real", np.random.default_rng(0))]
+    assert sorted(groups) == sorted(["1000", "1001", "1002"] * SLICES_PER_PATIENT)
+
+
+def test_sizes_are_matched_and_none_is_taken_twice() -> None:
+    real, candidates = sample("a", 6, 0), sample("b", 20, 100)
+    chosen = matched(real, candidates)
+    assert len(chosen) == len(real)
+    assert len({id(one) for one in chosen}) == len(chosen)
+    gaps = np.abs(np.sort([one.diameter_mm for one in real]) - np.sort([one.diameter_mm for one in chosen]))
+    assert gaps.max() < 4.0
+
+
+def test_a_case_gives_a_slice_through_its_tumor(body_with_tumor: Case) -> None:
+    one = case_slice(body_with_tumor, "scan", np.random.default_rng(0))
+    assert one is not None
+    assert one.group == "scan"
+    assert one.diameter_mm == pytest.approx(24.0 * np.sqrt(4.0 / np.pi), rel=0.02)
+    assert one.kidney.any()
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_say_what_was_drawn() -> None:
+    def value(one: TumorSlice, name: str) -> float:
+        return float(statistics_of(one)[STATISTICS.index(name)])
+
+    fine, coarse = picture("a", 1, coarseness=1.5), picture("a", 1, coarseness=5.0)
+    assert value(fine, "correlation_length_mm") < value(coarse, "correlation_length_mm")
+    bright = picture("a", 1, brightness=150.0)
+    assert value(bright, "mean_hu") - value(fine, "mean_hu") == pytest.approx(60.0 / 255.0 * 300.0, rel=0.25)
+    assert value(bright, "border_step_hu") > value(fine, "border_step_hu")
+    assert value(picture("a", 1), "compactness") == pytest.approx(1.0, abs=0.15)
+
+
+def test_brightness_relative_to_the_kidney_needs_a_labelled_kidney() -> None:
+    plain = sample("a", 3, 0)
+    assert KIDNEY_FRACTION not in table(plain)
+    with_kidney = [TumorSlice("a", np.where(one.tumor, 60, 120).astype(np.float32), one.crisp, one.tumor, ~one.tumor, 30.0) for one in plain]
+    assert table(with_kidney)[KIDNEY_FRACTION]["median"] == pytest.approx(0.5, abs=0.01)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_compares_a_pools_tumors(tmp_path: Path, body_with_tumor: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "STEPS", 2)
+    write_slices(tmp_path / "real", 4, 2)
+    folder = tmp_path / "pool" / "train" / "fine"
+    folder.mkdir(parents=True)
+    for scan in "abcd":
+        for index in range(2):
+            case = Case(f"{scan}_v{index:03d}", body_with_tumor.hu, body_with_tumor.labels, body_with_tumor.spacing_mm)
+            case.save(folder)
+    out, drawing = tmp_path / "out.json", tmp_path / "out.png"
+    words = ["--real", str(tmp_path / "real"), "--pool", str(tmp_path / "pool"), "--out", str(out), "--picture", str(drawing), "--repeats", "1"]
+    assert realism.main(words) == 0
+    result = json.loads(out.read_text())
+    assert result["real"]["patients"] == 4
+    assert result["synthetic"]["scans"] == ["a", "b", "c", "d"]
+    assert set(result["auc"]) == {*INPUTS, "statistics"}
+    assert all(0.0 <= value["mean"] <= 1.0 for value in result["auc"].values())
+    assert Image.open(drawing).size[0] > 500
+
+
+def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_slices(tmp_path / "real", 3, 1)
+    words = ["--real", str(tmp_path / "real"), "--pool", str(tmp_path), "--out", str(tmp_path / "out.json")]
+    assert realism.main(words) == 2
+    assert "less than 3 scans" in capsys.readouterr().err
+    assert realism.main(["--real", str(tmp_path / "none"), "--statistics"]) == 2
+    assert "no slices" in capsys.readouterr().err
