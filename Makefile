@@ -13,7 +13,7 @@ CODE := KidneyTumorCascadeLib KidneyTumorCascade Training Testing .ci
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types check constraints clean
+.PHONY: help setup demo test lint format types check constraints cmake-lists icon clean
 
 help:
 	@echo "make setup        .venv with kidney-tumor-cascade and its pinned dependencies"
@@ -23,6 +23,8 @@ help:
 	@echo "make types        mypy only"
 	@echo "make format       rewrites the code in the house's format"
 	@echo "make constraints  renews constraints.txt (needs uv)"
+	@echo "make cmake-lists  lists the files of the Slicer extension in its CMake files"
+	@echo "make icon         draws the icon of the Slicer extension"
 	@echo "make clean        removes what the other targets made"
 	@echo "PYTHON=python3.12 chooses the Python; TORCH_INDEX=auto|none|URL chooses where PyTorch comes from."
 
@@ -56,6 +58,12 @@ format: $(VENV)/.test
 constraints:
 	@uv pip compile --quiet --universal --python-version 3.10 --all-extras --constraint .ci/torch-version.txt --no-annotate \
 		--custom-compile-command "make constraints" pyproject.toml -o constraints.txt
+
+cmake-lists:
+	@$(PYTHON) -m Testing.cmake_lists
+
+icon: $(VENV)/.test
+	@$(BIN)/python Testing/Slicer/draw_icon.py
 
 clean:
 	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
