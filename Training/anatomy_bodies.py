@@ -6,6 +6,7 @@ Everything is drawn at random around the organs at hand, and lies behind them: w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,20 @@ from scipy import ndimage
 
 from Training.anatomy_labels import Tissue
 from Training.anatomy_shapes import eroded, paint_tube, random_field
+from Training.anatomy_sides import between_kidneys
 from Training.cases import around
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 LabelArray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-ANGLES = 180
+# Directions in which organs are looked for, and among which the wall's distance is interpolated.
+ANGLES, SECTORS = 180, 1440
 # The vertebral bodies' centres lie in front of the kidneys' by about this much.
 SPINE_BEFORE_KIDNEYS_MM = 10.0
 AXIS_BEFORE_SPINE_MM = 35.0
 HOLLOW = (Tissue.STOMACH, Tissue.DUODENUM, Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.RECTUM)
+KIDNEYS = (Tissue.KIDNEY, Tissue.TUMOR, Tissue.CYST)
+SPINE = (Tissue.CORTICAL, Tissue.MARROW, Tissue.DISC, Tissue.CORD)
 UNDER_DIAPHRAGM = (Tissue.LIVER, Tissue.SPLEEN, Tissue.STOMACH)
 
 
@@ -41,48 +46,60 @@ class Frame:
         height = np.arange(shape[0], dtype=np.float32) * self.spacing_mm - self.z
         part = np.clip(height / 100.0, -2.0, 2.0)
         tilt, curve, side = self.bend
-        return height, np.float32(self.x) + side * part**2, np.float32(self.y) + tilt * part + curve * part**2
+        return height, self.x + side * part**2, self.y + tilt * part + curve * part**2
 
 
 def frame_of(kidneys: Mask, spacing_mm: float, rng: np.random.Generator) -> Frame:
-    """The frame of a body with those two kidneys. Raises ValueError without kidneys."""
-    x = np.flatnonzero(kidneys.any(axis=(0, 1)))
-    split = (x[0] + x[-1]) / 2.0
-    points = np.argwhere(kidneys)
-    right, left = points[points[:, 2] < split], points[points[:, 2] >= split]
-    middle = (right.mean(axis=0) + left.mean(axis=0)) / 2.0 * spacing_mm
+    """The frame of a body with those kidneys. Raises ValueError without kidneys."""
+    middle = between_kidneys(kidneys, kidneys, spacing_mm) * spacing_mm
     bend = (float(rng.normal(4.0, 3.0)), float(rng.normal(5.0, 3.0)), float(rng.normal(0.0, 2.0)))
     return Frame(float(middle[2]), float(middle[1]) - SPINE_BEFORE_KIDNEYS_MM + float(rng.normal(0.0, 3.0)), float(middle[0]), spacing_mm, bend)
 
 
 def body_of(organs: LabelArray, frame: Frame, rng: np.random.Generator) -> LabelArray:
-    """The whole body: `organs` (numbers of `Tissue`, kidneys, tumors and cysts among them) and everything around them."""
-    depth, angle = wall_depth(organs > 0, frame, rng)
-    body = trunk(depth, angle, rng)
+    """The whole body: `organs` (numbers of `Tissue`, kidneys, tumors and cysts among them) and everything around them.
+
+    `organs` is changed where kidneys of another patient would lie in the spine, and where vessels run through the liver.
+    """
+    depth, sector, angle = wall_depth(organs > 0, frame, rng)
+    body = trunk(depth, sector, angle, rng)
     inside = depth < -1.0
     paint_lungs(body, organs, inside, frame, rng)
-    paint_ribs(body, depth, angle, frame, rng)
-    paint_pelvis(body, organs, frame, rng)
     paint_muscles(body, frame, rng)
+    paint_ribs(body, depth, angle, frame, rng)
+    paint_pelvis(body, frame, rng)
     paint_spine(body, frame, rng)
     paint_small_vessels(body, organs, rng, frame.spacing_mm)
     paint_vessels(body, organs, frame, rng)
+    give_way_to_spine(organs, body, frame)
     np.copyto(body, organs, where=organs > 0)
     paint_contents(body, frame.spacing_mm, rng)
     paint_couch(body, frame.spacing_mm, rng)
     return body
 
 
-def wall_depth(occupied: Mask, frame: Frame, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Distance (z, y, x) outwards from the inner face of the body's wall, and the angle (y, x) about the axis, 0 behind, pi in front."""
+def give_way_to_spine(organs: LabelArray, body: LabelArray, frame: Frame) -> None:
+    """Take kidneys and tumors off the spine: kidneys of another patient may be set closer than this one's spine allows."""
+    reach = round(32.0 / frame.spacing_mm)
+    middle = round(frame.x / frame.spacing_mm)
+    columns = slice(max(0, middle - reach), middle + reach)
+    inner = organs[:, :, columns]
+    inner[np.isin(inner, KIDNEYS) & np.isin(body[:, :, columns], SPINE)] = 0
+
+
+def wall_depth(occupied: Mask, frame: Frame, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Distance (z, y, x) outwards from the inner face of the body's wall, and per pixel (y, x) sector and angle about the axis.
+
+    The angle is 0 behind and pi in front, on either side; sectors number `SECTORS` parts of the full turn.
+    """
     shape, step = occupied.shape, frame.spacing_mm
     y = (np.arange(shape[1], dtype=np.float32) * step - (frame.y - AXIS_BEFORE_SPINE_MM))[:, None]
     x = (np.arange(shape[2], dtype=np.float32) * step - frame.x)[None, :]
     radius, turn = np.hypot(x, y), np.arctan2(x, y)
-    sector = ((turn + np.pi) / (2 * np.pi) * ANGLES).astype(np.int64) % ANGLES
-    reach = reach_of_organs(occupied, radius, sector)
-    reach = smooth_reach(reach, step, rng)
-    return radius[None] - reach[:, sector], np.abs(turn)
+    sector = ((turn + np.pi) / (2 * np.pi) * SECTORS).astype(np.int64) % SECTORS
+    reach = smooth_reach(reach_of_organs(occupied, radius, sector * ANGLES // SECTORS), step, rng)
+    reach = between_angles(reach)
+    return radius[None] - reach[:, sector], sector, np.abs(turn)
 
 
 def reach_of_organs(occupied: Mask, radius: Floats, sector: NDArray[np.int64]) -> Floats:
@@ -104,15 +121,25 @@ def smooth_reach(reach: Floats, step: float, rng: np.random.Generator) -> Floats
     floor = np.maximum(0.88 * usual, np.where(behind > 0.6, (AXIS_BEFORE_SPINE_MM + 30.0) / np.maximum(behind, 0.6), 0.0))
     reach = np.maximum(reach, floor[None])
     smooth = ndimage.gaussian_filter(ndimage.maximum_filter(reach, (7, 5), mode=("nearest", "wrap")), (18.0 / step, 3.5), mode=("nearest", "wrap"))
-    ripple = 1.0 + sum(rng.normal(0.0, 0.006) * np.cos(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 4))
+    ripple = np.ones(ANGLES)
+    for order in (2, 3, 4):
+        ripple += rng.normal(0.0, 0.006) * np.cos(order * turn + rng.uniform(0, 2 * np.pi))
     return np.asarray(smooth * ripple[None] + rng.uniform(0.0, 4.0), dtype=np.float32)
 
 
-def trunk(depth: Floats, angle: Floats, rng: np.random.Generator) -> LabelArray:
+def between_angles(values: Floats) -> Floats:
+    """Values (z, angle) interpolated to (z, sector)."""
+    places = (np.arange(SECTORS) + 0.5) * ANGLES / SECTORS - 0.5
+    low = np.floor(places).astype(np.int64)
+    share = (places - low).astype(np.float32)
+    return np.asarray(values[:, low % ANGLES] * (1 - share) + values[:, (low + 1) % ANGLES] * share, dtype=np.float32)
+
+
+def trunk(depth: Floats, sector: NDArray[np.int64], angle: Floats, rng: np.random.Generator) -> LabelArray:
     """Cavity, muscular wall, fat under the skin, skin."""
     front, back = np.clip(-np.cos(angle), 0, 1), np.clip(np.cos(angle), 0, 1)
     thickness = rng.uniform(9.0, 16.0)
-    wall = thickness * (1.0 - 0.35 * front) + rng.uniform(18.0, 30.0) * back**6
+    wall = thickness * (1.0 - 0.35 * front) + rng.uniform(20.0, 34.0) * back**2
     fat = min(4.0 + rng.gamma(2.0, 7.0), 60.0)
     skin = wall + 2.0 + fat * (1.0 - rng.uniform(0.0, 0.5) * front + rng.uniform(-0.3, 0.3) * back)
     # The furrow over the spine.
@@ -121,9 +148,11 @@ def trunk(depth: Floats, angle: Floats, rng: np.random.Generator) -> LabelArray:
     body = np.full(depth.shape, Tissue.VISCERAL_FAT, dtype=np.uint8)
     layer = depth / wall[None]
     body[layer > 0.0] = Tissue.MUSCLE
-    seam = (np.abs(layer - 0.38) < 0.045) | (np.abs(layer - 0.68) < 0.035)
+    # Fat between the layers of the wall, thinner here and thicker there.
+    width = np.clip(random_field((depth.shape[0], 1, SECTORS), 40.0, rng)[:, 0], 0.0, 1.5).astype(np.float32)[:, sector] * rng.uniform(0.01, 0.06)
+    seam = (np.abs(layer - 0.38) < width) | (np.abs(layer - 0.68) < width)
     body[seam & ((angle > 0.7) & (angle < 2.5))[None]] = Tissue.VISCERAL_FAT
-    body[(layer > 0.0) & (layer < 1.0) & (angle < 0.6)[None]] = Tissue.BACK_MUSCLE
+    body[(layer > 0.0) & (layer < 1.0) & (angle < 0.2)[None]] = Tissue.FAT
     body[(layer > 0.0) & (layer < 1.0) & (angle > np.pi - 0.035)[None]] = Tissue.FAT
     body[layer >= 1.0] = Tissue.FAT
     body[depth > skin[None]] = Tissue.SKIN
@@ -135,7 +164,7 @@ def paint_lungs(body: LabelArray, organs: LabelArray, inside: Mask, frame: Frame
     """Lungs, diaphragm and heart above liver, spleen and stomach."""
     step = frame.spacing_mm
     upper = np.isin(organs, UNDER_DIAPHRAGM)
-    columns = upper.any(axis=0)
+    columns = np.asarray(upper.any(axis=0))
     if not columns.any():
         return
     top = organs.shape[0] - 1 - np.argmax(upper[::-1], axis=0)
@@ -182,7 +211,7 @@ def paint_ribs(body: LabelArray, depth: Floats, angle: Floats, frame: Frame, rng
     body[first:][shell] = painted
 
 
-def paint_pelvis(body: LabelArray, organs: LabelArray, frame: Frame, rng: np.random.Generator) -> None:
+def paint_pelvis(body: LabelArray, frame: Frame, rng: np.random.Generator) -> None:
     """The wings of the ilium between iliacus and the gluteal muscles."""
     height, middle, back = frame.along(body.shape)
     crest = rng.uniform(-100.0, -75.0)
@@ -202,10 +231,13 @@ def paint_pelvis(body: LabelArray, organs: LabelArray, frame: Frame, rng: np.ran
 
 
 def paint_muscles(body: LabelArray, frame: Frame, rng: np.random.Generator) -> None:
-    """Psoas and quadratus lumborum of both sides, and the crura of the diaphragm."""
+    """Psoas, quadratus lumborum and the muscles of the back on both sides, and the crura of the diaphragm."""
     height, middle, back = frame.along(body.shape)
-    size = rng.uniform(0.75, 1.15)
+    size, full = rng.uniform(0.75, 1.15), np.ones(body.shape[0])
     for side in (-1.0, 1.0):
+        erector = (rng.uniform(15.0, 19.0) + 2.0 * np.cos(height / 60.0)) * full
+        paint_discs(body, Tissue.BACK_MUSCLE, middle + side * 33.0, back + 46.0, erector, frame.spacing_mm, (1.45, 1.0))
+        paint_discs(body, Tissue.BACK_MUSCLE, middle + side * 13.0, back + 44.0, 12.0 * full, frame.spacing_mm, (1.0, 1.4))
         x = middle + side * np.interp(height, (-200, -140, -60, 0, 50), (60, 54, 45, 34, 28))
         y = back + np.interp(height, (-200, -140, -60, 0, 50), (-38, -16, 0, 6, 8))
         radius = size * np.interp(height, (-200, -140, -60, 0, 50, 62), (20, 23, 19, 12, 5, 0))
@@ -225,7 +257,7 @@ def paint_discs(body: LabelArray, tissue: Tissue, x: Floats, y: Floats, radius: 
     dy = np.arange(low_y, low_y + part.shape[1], dtype=np.float32)[None, :, None] * step - y[:, None, None]
     dx = np.arange(low_x, low_x + part.shape[2], dtype=np.float32)[None, None, :] * step - x[:, None, None]
     inside = (dx / oval[0]) ** 2 + (dy / oval[1]) ** 2 < radius[:, None, None] ** 2
-    part[inside & (part != Tissue.AIR)] = tissue
+    part[inside & (part != Tissue.AIR) & (part != Tissue.SKIN)] = tissue
 
 
 def paint_spine(body: LabelArray, frame: Frame, rng: np.random.Generator) -> None:
@@ -305,9 +337,11 @@ def paint_renal_vessels(
 
 def paint_small_vessels(body: LabelArray, organs: LabelArray, rng: np.random.Generator, step: float) -> None:
     """Threads where two random fields both cross zero: vessels of the mesentery and of the fat around the kidneys, and those in the liver."""
-    first, second = (random_field(body.shape, 14.0 / step, rng) for _ in range(2))
+    first, second, third = (random_field(body.shape, length / step, rng) for length in (14.0, 14.0, 9.0))
     distance = np.hypot(first, second)
-    body[(body == Tissue.VISCERAL_FAT) & (distance < rng.uniform(0.03, 0.12))] = Tissue.PORTAL
+    fat = body == Tissue.VISCERAL_FAT
+    body[fat & (np.hypot(second, third) < rng.uniform(0.05, 0.16))] = Tissue.PORTAL
+    body[fat & (distance < rng.uniform(0.03, 0.12))] = Tissue.PORTAL
     liver = organs == Tissue.LIVER
     organs[liver & (distance < rng.uniform(0.08, 0.2))] = Tissue.HEPATIC_VEIN
 

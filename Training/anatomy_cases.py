@@ -12,6 +12,7 @@ from Training.anatomies import CYST, KIDNEY, TUMOR, KidneyMap, OrganMap
 from Training.anatomy_bodies import body_of, frame_of
 from Training.anatomy_kidneys import paint_kidneys, paint_sinuses
 from Training.anatomy_labels import Tissue
+from Training.anatomy_sides import between_kidneys, sides_of
 from Training.anatomy_tissue import painted, random_look, random_scanner, scanned
 from Training.anatomy_warp import Shape, random_warp, warped
 from Training.cases import KIDNEY as CASE_KIDNEY
@@ -68,12 +69,13 @@ def anatomy_case(
     frame = frame_of(frame_kidneys, SPACING_MM, rng)
     labels = frame_kidneys.astype(np.uint8) * KIDNEY
     if kidneys is not None:
-        labels = placed_kidneys(kidneys, tissues.shape, np.argwhere(frame_kidneys), rng, device)
+        labels = placed_kidneys(kidneys, frame_kidneys, rng, device)
     labels = kept(labels, wish.kidneys, rng)
     tissues[tissues == Tissue.KIDNEY] = 0
     for value, tissue in ((KIDNEY, Tissue.KIDNEY), (TUMOR, Tissue.TUMOR), (CYST, Tissue.CYST)):
         tissues[labels == value] = tissue
     body = body_of(tissues, frame, rng)
+    labels[(tissues == 0) & (labels > 0)] = 0
     paint_sinuses(body, labels, SPACING_MM, rng)
     return rendered(name, body, labels, rng, device, wish.cut)
 
@@ -96,37 +98,21 @@ def placed_organs(organs: OrganMap, rng: np.random.Generator, device: torch.devi
     return tissues, tissues == Tissue.KIDNEY
 
 
-def placed_kidneys(kidneys: KidneyMap, shape: tuple[int, ...], own: NDArray[np.int64], rng: np.random.Generator, device: torch.device) -> LabelArray:
-    """Another patient's kidneys where the own ones (voxels z, y, x) lie: middle between both on middle."""
-    size: Shape = (shape[0], shape[1], shape[2])
+def placed_kidneys(kidneys: KidneyMap, own: NDArray[np.bool_], rng: np.random.Generator, device: torch.device) -> LabelArray:
+    """Another patient's kidneys where the own ones (z, y, x) lie: the point between both on the point between both."""
+    size: Shape = (own.shape[0], own.shape[1], own.shape[2])
     warp = random_warp(rng, size, SPACING_MM, bool(rng.random() < MIRRORED_PROBABILITY), (0.92, 1.08))
-    return warped(kidneys.labels, kidneys.spacing_mm, middle_of(kidneys.labels > 0), size, SPACING_MM, middle_of_points(own), warp, device)
-
-
-def middle_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The point (voxels z, y, x) halfway between both kidneys of a mask."""
-    return middle_of_points(np.argwhere(mask))
-
-
-def middle_of_points(points: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The point halfway between the voxels on both sides of their extent's middle along x; of one kidney, its medial end."""
-    x = points[:, 2]
-    split = (x.min() + x.max()) / 2.0
-    return np.asarray((points[x < split].mean(axis=0) + points[x >= split].mean(axis=0)) / 2.0)
+    middle = between_kidneys(kidneys.labels == KIDNEY, kidneys.labels > 0, kidneys.spacing_mm)
+    return warped(kidneys.labels, kidneys.spacing_mm, middle, size, SPACING_MM, between_kidneys(own, own, SPACING_MM), warp, device)
 
 
 def kept(labels: LabelArray, kidneys: str, rng: np.random.Generator) -> LabelArray:
     """The kidneys that are wished for."""
     if kidneys == "none":
         return np.zeros_like(labels)
-    if kidneys == "one" and labels.any():
-        points = np.flatnonzero((labels > 0).any(axis=(0, 1)))
-        split = (points[0] + points[-1]) // 2
-        labels = labels.copy()
-        if rng.random() < 0.5:
-            labels[:, :, :split] = 0
-        else:
-            labels[:, :, split:] = 0
+    sides = sides_of(labels > 0, SPACING_MM, None)
+    if kidneys == "one" and len(sides) == 2:
+        return np.where(sides[str(rng.choice(["right", "left"]))], labels, 0).astype(np.uint8)
     return labels
 
 

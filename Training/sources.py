@@ -174,7 +174,7 @@ def refuse_both_sides(lesions: Iterable[LesionSource], anatomies: Iterable[Anato
 def require_files(sources: Sources, path: Path) -> None:
     """Raises InputError for the first file that is not there: better at once than after an hour."""
     files = [file for scan in sources.scans for file in (scan.ct, scan.labels)]
-    maps = [source.labels for source in (*sources.lesions, *sources.anatomies)]
-    missing = [file for file in (*files, *maps) if file is not None and not file.exists()]
+    files += [lesion.labels for lesion in sources.lesions] + [anatomy.labels for anatomy in sources.anatomies]
+    missing = [file for file in files if file is not None and not file.exists()]
     if missing:
         raise InputError(f"{path} names {missing[0]}, which does not exist ({len(missing)} such in all); correct the path.")

@@ -15,6 +15,7 @@ from scipy import ndimage
 from Training.anatomies import CYST, KIDNEY, TUMOR, KidneyMap
 from Training.anatomy_kidneys import cyst_hu, pieces, signed_distance
 from Training.anatomy_shapes import random_field
+from Training.anatomy_sides import Sides, opposite, sides_of
 from Training.anatomy_warp import random_warp, warped
 from Training.cases import KIDNEY as CASE_KIDNEY
 from Training.cases import TUMOR as CASE_TUMOR
@@ -26,9 +27,7 @@ from Training.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
 Floats = NDArray[np.float32]
 LabelArray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Sides = dict[str, Mask]
 GAS_HU, BONE_HU, FAT_HU = -250.0, 300.0, -30.0
-SMALLEST_KIDNEY_ML = 20.0
 MARGIN_MM = 45.0
 PLACES = 4
 # A place where more of the kidney than this would lie in bone or gas is none.
@@ -67,45 +66,9 @@ def transplanted(case: Case, kidneys: KidneyMap, rng: np.random.Generator) -> Ca
     return painted(case, labels, removed, rng)
 
 
-def opposite(side: str) -> str:
-    """The other side."""
-    return "left" if side == "right" else "right"
-
-
 def body_middle(hu: NDArray[np.int16]) -> float:
     """Voxel x of the middle of the body."""
     return float(np.nonzero(hu[::4, ::4, ::4] > -300)[2].mean() * 4.0)
-
-
-def sides_of(mask: Mask, spacing_mm: float, middle: float | None) -> Sides:
-    """The right and the left kidney of a mask, specks going to the nearer one. Kidneys grown together make one, on the side of its middle.
-
-    `middle` (voxel x) tells the side of a single kidney; without it that is where its hollow points to.
-    """
-    parts, count = ndimage.label(mask)
-    sizes = np.bincount(parts.ravel())[1:] * spacing_mm**3 / 1000.0
-    large = [int(index) + 1 for index in np.argsort(sizes)[::-1][:2] if sizes[index] >= SMALLEST_KIDNEY_ML]
-    if not large:
-        return {}
-    if len(large) == 1:
-        centre = float(np.argwhere(parts == large[0])[:, 2].mean())
-        middle = toward_hollow(parts == large[0]) if middle is None else middle
-        return {"right" if centre < middle else "left": mask}
-    centres = [float(ndimage.center_of_mass(parts == index)[2]) for index in large]
-    split = sum(centres) / 2.0
-    right = np.zeros(count + 1, dtype=bool)
-    for index, box in enumerate(ndimage.find_objects(parts), start=1):
-        right[index] = (box[2].start + box[2].stop) / 2.0 < split
-    right[large[0]], right[large[1]] = centres[0] < centres[1], centres[1] < centres[0]
-    return {"right": mask & right[parts], "left": mask & ~right[parts]}
-
-
-def toward_hollow(mask: Mask) -> float:
-    """Voxel x of the middle of what closing a kidney adds: its hilum, which points to the midline."""
-    padded = np.pad(mask[::2, ::2, ::2], 8)
-    closed = ndimage.distance_transform_edt(ndimage.distance_transform_edt(~padded) < 7) >= 7
-    hollow = np.argwhere(closed & ~padded)
-    return float((hollow[:, 2].mean() - 8) * 2.0) if len(hollow) else mask.shape[2] / 2.0
 
 
 def chosen_sides(kidneys: KidneyMap, others: Sides, rng: np.random.Generator) -> list[str]:
