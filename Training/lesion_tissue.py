@@ -16,11 +16,11 @@ KIND_WEIGHTS = (0.5, 0.16, 0.12, 0.08, 0.1, 0.04)
 # Kidneys darker than this (HU) were scanned without contrast medium.
 UNENHANCED_HU = 70.0
 # Mean of the solid tissue as a fraction of the kidney's, and its standard deviation in HU.
-MEAN_FRACTION = {"clear_cell": (0.5, 1.0), "papillary": (0.25, 0.5), "chromophobe": (0.4, 0.75), "oncocytoma": (0.65, 1.1)}
-OTHER_MEAN_FRACTION = (0.35, 0.8)
-SPREAD_HU = {"clear_cell": (8.0, 30.0), "oncocytoma": (5.0, 15.0)}
-OTHER_SPREAD_HU = (3.0, 12.0)
-SOLID_HU = (25.0, 220.0)
+MEAN_FRACTION = {"clear_cell": (0.6, 1.1), "papillary": (0.3, 0.6), "chromophobe": (0.5, 0.85), "oncocytoma": (0.7, 1.1)}
+OTHER_MEAN_FRACTION = (0.45, 0.85)
+SPREAD_HU = {"clear_cell": (12.0, 38.0), "oncocytoma": (7.0, 18.0)}
+OTHER_SPREAD_HU = (5.0, 18.0)
+SOLID_HU, TISSUE_HU = (25.0, 220.0), (0.0, 250.0)
 # Power of real tumors' texture falls with frequency about like this (3 dimensions).
 SLOPES = (3.4, 5.0)
 LEAST_NECROTIC_DEPTH_MM = 7.0
@@ -39,7 +39,7 @@ def tumor_hu(kind: str, distance: Field, spacing_mm: float, kidney_hu: float, rn
     """HU of a tumor's tissue where `distance` (mm) is negative."""
     mean, spread = solid_hu(kind, kidney_hu, rng)
     depth = np.maximum(-distance, 0.0)
-    hu = mean + spread * tissue_texture(distance, spacing_mm, rng)
+    hu = np.clip(mean + spread * tissue_texture(distance, spacing_mm, rng), *TISSUE_HU)
     if kind == "clear_cell":
         hu = with_necrosis(with_bright_rim(hu, depth, spacing_mm, rng), depth, spacing_mm, rng)
     elif kind == "oncocytoma":
@@ -57,7 +57,7 @@ def irregular(distance: Field, spacing_mm: float, rng: np.random.Generator, slop
     """A field with structures of all sizes up to about half of the tumor."""
     reach = 2.0 * max(float(-distance.min()), 3.0)
     steep = float(rng.uniform(*SLOPES)) if slope is None else slope
-    return power_noise(distance.shape, spacing_mm, steep, reach * float(rng.uniform(0.35, 1.0)), rng)
+    return power_noise(distance.shape, spacing_mm, steep, reach * float(rng.uniform(0.5, 1.3)), rng)
 
 
 def tissue_texture(distance: Field, spacing_mm: float, rng: np.random.Generator) -> Field:
@@ -71,15 +71,15 @@ def tissue_texture(distance: Field, spacing_mm: float, rng: np.random.Generator)
 def with_bright_rim(hu: Field, depth: Field, spacing_mm: float, rng: np.random.Generator) -> Field:
     """Tumors are best supplied from outside: brighter tissue towards the border, thicker here and thinner there."""
     thickness = float(rng.uniform(2.0, 9.0)) * np.exp(0.5 * irregular(-depth, spacing_mm, rng, slope=5.0))
-    gain = float(rng.uniform(0.0, 0.3)) * np.abs(hu.mean())
+    gain = float(rng.uniform(0.0, 0.2)) * np.abs(hu.mean())
     return np.asarray(hu + gain * (2.0 * np.exp(-depth / thickness) - 0.7), dtype=np.float32)
 
 
 def with_necrosis(hu: Field, depth: Field, spacing_mm: float, rng: np.random.Generator, most: float = 0.65) -> Field:
-    """Three of four tumors that are not small have died off in part: irregular dark lakes with sharp shores, mostly in the middle."""
-    if float(depth.max()) <= LEAST_NECROTIC_DEPTH_MM or rng.random() >= 0.75:
+    """Two of three tumors that are not small have died off in part: irregular dark lakes with sharp shores, mostly in the middle."""
+    if float(depth.max()) <= LEAST_NECROTIC_DEPTH_MM or rng.random() >= 0.65:
         return hu
-    field = relative(depth) * float(rng.uniform(0.5, 4.0)) + irregular(-depth, spacing_mm, rng, slope=float(rng.uniform(4.2, 5.5)))
+    field = relative(depth) * float(rng.uniform(0.0, 3.0)) + irregular(-depth, spacing_mm, rng, slope=float(rng.uniform(4.2, 5.5)))
     share = crisp(field, level(field, depth, float(rng.uniform(0.05, most))), float(rng.uniform(1.5, 5.0)), spacing_mm)
     fluid = float(rng.uniform(4.0, 30.0)) + 4.0 * irregular(-depth, spacing_mm, rng)
     return mixed(hu, share * float(rng.uniform(0.7, 1.0)), fluid)

@@ -30,7 +30,9 @@ SPARED_MM = 1.0
 UNKNOWN_KIDNEY_HU = 40.0
 # The best of so many places is taken: masses grow into fat rather than into muscle, and not into bone at all.
 PLACES = 4
-MOST_HARD = 0.05
+MOST_HARD = 0.04
+# How far outside of the kidney's surface a lesion's middle lies, in diameters: most bulge out of it.
+OUTWARD = (-0.3, 0.42)
 STRANDING_SHARE, VESSEL_SHARE, CAPSULE_SHARE = 0.2, 0.15, 0.4
 
 
@@ -87,7 +89,7 @@ def surface_of(kidney: NDArray[np.bool_]) -> NDArray[np.int64]:
 def center_from(seeds: NDArray[np.int64], kidney: NDArray[np.bool_], diameter: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """The middle of a lesion of that diameter (voxels) on a kidney's surface: between deep in the kidney and mostly outside."""
     seed = seeds[rng.integers(len(seeds))]
-    return np.asarray(np.rint(seed + outward(kidney, seed) * rng.uniform(-0.45, 0.35) * diameter), dtype=np.int64)
+    return np.asarray(np.rint(seed + outward(kidney, seed) * rng.uniform(*OUTWARD) * diameter), dtype=np.int64)
 
 
 def outward(kidney: NDArray[np.bool_], seed: NDArray[np.int64]) -> NDArray[np.float64]:

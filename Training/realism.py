@@ -40,7 +40,7 @@ from Training.two_sample import INPUTS, network_auc, statistics_auc
 
 COPY_PATTERN = r"(.+)_v\d{3,}"
 TRIES = 12
-FORMS_PER_SCAN = 12
+FORMS_PER_SCAN = 8
 # A tumor's slice near its middle is about as wide as a ball of its volume.
 DIAMETER_SPREAD = (0.9, 1.25)
 

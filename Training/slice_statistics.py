@@ -21,9 +21,10 @@ STATISTICS = (
     "border_step_hu",
     "border_gradient_hu_per_mm",
     "border_unevenness_hu",
-    "grain_hu",
     "compactness",
 )
+# Not of the slices as they are compared, but of what they were before: how noisy the scans are.
+GRAIN = "grain_before_treatment_hu"
 KIDNEY_FRACTION = "mean_over_kidney"
 
 
@@ -48,10 +49,15 @@ def statistics_of(one: TumorSlice) -> NDArray[np.float64]:
             inside.mean() - hu[shell].mean(),
             gradient[border].mean(),
             hu[shell].std(),
-            float(np.std(as_hu_of(one.crisp) - ndimage.gaussian_filter(as_hu_of(one.crisp), 1.0), where=depth > 2.0)) if (depth > 2.0).any() else 0.0,
             one.tumor.sum() * PIXEL_MM**2 / (np.pi * float(depth.max()) ** 2),
         ]
     )
+
+
+def grain_hu(one: TumorSlice) -> float:
+    """Noise of the slice before it was smoothed: how much pixels differ from their neighbourhood."""
+    hu = as_hu_of(one.crisp)
+    return float(np.std((hu - ndimage.gaussian_filter(hu, 1.0))[one.tumor]))
 
 
 def correlation_length_mm(hu: Picture, mask: NDArray[np.bool_]) -> float:
@@ -74,6 +80,7 @@ def table(slices: Sequence[TumorSlice]) -> dict[str, dict[str, float]]:
     values = np.array([statistics_of(one) for one in slices])
     fractions = [as_hu_of(one.gray[one.tumor]).mean() / as_hu_of(one.gray[one.kidney]).mean() for one in slices if one.kidney.sum() > 100]
     result = {name: spread(values[:, index]) for index, name in enumerate(STATISTICS)}
+    result[GRAIN] = spread(np.array([grain_hu(one) for one in slices]))
     return {**result, KIDNEY_FRACTION: spread(np.array(fractions))} if fractions else result
 
 
