@@ -73,11 +73,6 @@ def test_the_loss_of_two_processes_falls(together: Path) -> None:
     assert float(log[-1]["loss"]) < 0.9 * float(log[0]["loss"])
 
 
-def test_both_processes_matter(together: Path, runs: Path) -> None:
-    """Were the second one's gradients lost, the losses of the first one alone would be these."""
-    assert log_of(together)[0]["loss"] != log_of(runs / "kidney")[0]["loss"]
-
-
 def test_trouble_in_one_process_ends_both_with_one_sentence_and_training_goes_on_exactly(together: Path, pool: Path, tmp_path: Path) -> None:
     ended = torchrun(pool, tmp_path, TROUBLE_AT="11")
     assert ended.returncode != 0
