@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training import synthesis
+from Training.anatomy_pool import anatomy_name, transplant_name
 from Training.cases import Case, load_cases
 from Training.lesion_shapes import Shape, shape_of
 from Training.sources import Sources, read_sources
@@ -82,6 +85,20 @@ def with_scan(**changes: Any) -> dict[str, Any]:
     return {**CONTENT, "scans": [first, changed, *others]}
 
 
+def with_anatomy(**changes: Any) -> dict[str, Any]:
+    """The content with an anatomy; the same patient's lesions are there for validation."""
+    return {**CONTENT, "anatomies": [{"labels": "y.nii.gz", "kind": "kidneys", "organs": "kits", "split": "validation", **changes}]}
+
+
+def test_anatomies_are_read_by_scheme_or_table(folder: Path) -> None:
+    (named,) = read_sources(sources_file(folder, with_anatomy())).anatomies
+    assert (named.labels, named.kind, named.scheme, named.split) == (folder / "y.nii.gz", "kidneys", "kits", "validation")
+    assert dict(named.organs) == {"kidney": (1,), "tumor": (2,), "cyst": (3,)}
+    (table,) = read_sources(sources_file(folder, with_anatomy(kind="organs", organs={"kidney": [3, 4], "liver": [1]}))).anatomies
+    assert dict(table.organs) == {"kidney": (3, 4), "liver": (1,)}
+    assert table.scheme == ""
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -95,6 +112,12 @@ def with_scan(**changes: Any) -> dict[str, Any]:
         (with_scan(ct="gone.nii.gz"), "which does not exist"),
         ({**CONTENT, "phantoms": -1}, "phantoms is a whole number"),
         ({"lesions": []}, "lack 'scans'"),
+        (with_anatomy(kind="bones"), "kind is one of organs, kidneys, not 'bones'"),
+        (with_anatomy(organs="wordy"), "organs is one of word, spl, kits or a table"),
+        (with_anatomy(organs={"tumor": [2]}), "organs must say which labels are kidney"),
+        (with_anatomy(organs={"kidney": [1], "soul": [2]}), "the organ 'soul' is not known"),
+        (with_anatomy(split="train"), "y.nii.gz is there for both splits"),
+        (with_anatomy(labels="gone.nii.gz"), "which does not exist"),
         ([], "cannot be used"),
         ({**CONTENT, "scans": ["a"]}, "cannot be used"),
     ],
@@ -119,7 +142,10 @@ def test_names_tell_what_is_synthetic() -> None:
     assert is_synthetic(copy_name("any", 7))
     assert is_synthetic(copy_name("any", 1234))
     assert is_synthetic(phantom_name(10_000))
-    assert not any(is_synthetic(name) for name in ("case_00000", "head_very_large", "phantom_like", "a_v12"))
+    assert is_synthetic(anatomy_name("train", 12))
+    assert is_synthetic(anatomy_name("validation", 12))
+    assert is_synthetic(transplant_name("any", 12))
+    assert not any(is_synthetic(name) for name in ("case_00000", "head_very_large", "phantom_like", "a_v12", "anatomy", "organ_kidneys"))
 
 
 def test_no_phantom_is_in_both_splits() -> None:
@@ -139,6 +165,28 @@ def test_a_pool_is_built_by_the_command(folder: Path, monkeypatch: pytest.Monkey
     assert {case.spacing_mm for case in train} == {1.5}
     assert {case.spacing_mm for case in validation} == {3.0}
     assert synthesis.main(words) == 2
+
+
+def test_the_command_writes_anatomies_and_transplants_of_each_split(folder: Path, monkeypatch: pytest.MonkeyPatch, body: Case) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def anatomies(sources: Sources, split: str, count: int, seed: int, device: torch.device) -> Iterator[tuple[Case, np.random.Generator]]:
+        asked.append((split, count))
+        yield from ((replace(body, name=anatomy_name(split, index)), np.random.default_rng(index)) for index in range(count))
+
+    def transplants(sources: Sources, split: str, scans: list[Case], count: int, seed: int) -> Iterator[Case]:
+        yield from (replace(scans[0], name=transplant_name(scans[0].name, index)) for index in range(count))
+
+    monkeypatch.setattr(synthesis, "anatomies_of", anatomies)
+    monkeypatch.setattr(synthesis, "transplants_of", transplants)
+    monkeypatch.setattr(synthesis, "VALIDATION_PHANTOMS", 0)
+    words = [str(sources_file(folder, {**CONTENT, "phantoms": 0})), str(folder / "pool"), "--count", "0", "--validation-count", "0"]
+    words += ["--anatomies", "2", "--validation-anatomies", "1", "--transplants", "1", "--validation-transplants", "2"]
+    assert synthesis.main(words) == 0
+    assert asked == [("validation", 1), ("train", 2)]
+    names = {split: [case.name for case in load_cases(folder / "pool" / split / "fine")] for split in ("train", "validation")}
+    assert names["train"] == ["a", "a_k000", "anatomy_00000", "anatomy_00001", "c"]
+    assert names["validation"] == ["anatomy_90000", "b", "b_k000", "b_k001"]
 
 
 def test_the_same_seed_makes_the_same_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
