@@ -12,6 +12,7 @@ from torch import Tensor
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.augmentation import IntensityRange, SpatialRange, change_intensity, patch_points, sample, uniform
+from Training.case_choice import CaseChoice
 from Training.case_store import CaseStore
 from Training.cases import AIR_HU, KIDNEY, TUMOR, Case
 from Training.losses import IGNORED
@@ -31,6 +32,7 @@ class Sampling:
         negative_probability: how often a patch comes from a case without any kidney.
         ignore_beyond_mm: what is further than this from kidney and tumor does not count; None: everything counts. A tumor network whose
             answers are bounded by a kidney network need not learn the rest of the body.
+        choice: which cases are drawn more or less often than others.
     """
 
     patch: tuple[int, int, int]
@@ -43,6 +45,7 @@ class Sampling:
     ignore_beyond_mm: float | None = None
     spatial: SpatialRange = field(default_factory=SpatialRange)
     intensity: IntensityRange = field(default_factory=IntensityRange)
+    choice: CaseChoice = field(default_factory=CaseChoice)
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -83,7 +86,10 @@ class PatchSource:
         self.cases, self.store = list(cases), CaseStore(cases, device)
         self.normalizations = [normalization] * len(cases) if isinstance(normalization, FixedNormalization) else list(normalization)
         self.places = [focus_places(case, sampling.focus) for case in self.cases]
-        self.groups = [group for group in split_by_labels(self.cases) if group]
+        self.weights = torch.tensor([sampling.choice.weight(case) for case in self.cases])
+        self.groups = [group for group in split_by_labels(self.cases) if self.weights[group].sum() > 0]
+        if not self.groups:
+            raise ValueError("the choice of cases leaves none")
         self.generator = torch.Generator().manual_seed(seed)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +115,7 @@ class PatchSource:
         group = self.groups[0]
         if len(self.groups) == 2 and uniform(0, 1, self.generator) < self.sampling.negative_probability:
             group = self.groups[1]
-        return group[int(torch.randint(len(group), (), generator=self.generator))]
+        return group[int(torch.multinomial(self.weights[group], 1, generator=self.generator))]
 
     def center(self, case: Case, places: Sequence[Tensor]) -> Tensor:
         """Voxel index x, y, z of the middle of a patch, such that the patch lies inside the scan where that is possible, as it does in use."""

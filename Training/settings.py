@@ -13,6 +13,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.normalization import Normalization, normalization_from_dict
 from KidneyTumorCascadeLib.vnet import VNetShape
 from Training.augmentation import IntensityRange, SpatialRange
+from Training.case_choice import CaseChoice
 from Training.dataset import Sampling
 from Training.losses import LOSSES
 
@@ -48,6 +49,7 @@ class StageSettings:
         sampling: the patches it is shown.
         normalization: from HU to its input.
         cases: which version of the pool's cases the patches come from: a folder in POOL/train and POOL/validation, such as "fine" or "coarse".
+        more_cases: another such folder whose training cases join them where the pool has it, such as "slices"; None: no other.
         steps: steps of the optimizer in all.
         batch: patches a step.
         loss: a name in `LOSSES`.
@@ -75,10 +77,12 @@ class StageSettings:
     ema_decay: float
     clip_norm: float | None
     validate_every: int
+    more_cases: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cases, str) or not re.fullmatch(CASE_KIND_PATTERN, self.cases):
-            raise ValueError(f"cases is the name of a folder in the pool's splits, such as fine or coarse, not {self.cases!r}")
+        require_folder("cases", self.cases)
+        if self.more_cases is not None:
+            require_folder("more_cases", self.more_cases)
         require_choice("loss", self.loss, LOSSES)
         require_choice("schedule", self.schedule, SCHEDULES)
         for name in ("steps", "batch", "validate_every"):
@@ -88,6 +92,12 @@ class StageSettings:
             raise ValueError("warmup_steps is 0 or more, ema_decay from 0 to below 1, and clip_norm above 0 or null")
         if any(edge % self.shape.divisor for edge in self.sampling.patch):
             raise ValueError(f"each edge of the patch must be a multiple of {self.shape.divisor} for this network, not {self.sampling.patch}")
+
+
+def require_folder(name: str, value: Any) -> None:
+    """Raises ValueError unless the value can name a folder of cases."""
+    if not isinstance(value, str) or not re.fullmatch(CASE_KIND_PATTERN, value):
+        raise ValueError(f"{name} is the name of a folder in the pool's splits, such as fine or coarse, not {value!r}")
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -165,6 +175,7 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> StageSettings:
         ema_decay=float(values["ema_decay"]),
         clip_norm=optional_number(values["clip_norm"]),
         validate_every=whole(values, "validate_every"),
+        more_cases=values.get("more_cases"),
     )
 
 
@@ -181,6 +192,7 @@ def sampling_of(values: Mapping[str, Any]) -> Sampling:
         ignore_beyond_mm=optional_number(values.get("ignore_beyond_mm")),
         spatial=part(SpatialRange, "spatial", values.get("spatial", {})),
         intensity=part(IntensityRange, "intensity", values.get("intensity", {})),
+        choice=part(CaseChoice, "choice", values.get("choice", {})),
     )
 
 

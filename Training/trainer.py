@@ -72,7 +72,7 @@ class Trainer:
         self.average = MovingAverage(self.network, settings.ema_decay)
         self.optimizer = make_optimizer(self.network, settings.optimizer)
         self.scaler = make_scaler(engine)
-        self.patches = Prefetcher(self.patch_source(data / "train" / settings.cases), settings.batch, engine.device)
+        self.patches = Prefetcher(self.patch_source(data / "train"), settings.batch, engine.device)
         everything = validation.validation_patches(settings, data, engine.device)
         self.validation = everything[self.processes.rank :: self.processes.size]
         self.clock = StepClock()
@@ -80,9 +80,12 @@ class Trainer:
         self.counts = [0.0, 0.0]
         self.seconds = [0.0, 0.0]
 
-    def patch_source(self, folder: Path) -> PatchSource:
+    def patch_source(self, split: Path) -> PatchSource:
         """The training patches of this process."""
-        cases, settings = load_cases(folder), self.settings
+        settings, folder = self.settings, split / self.settings.cases
+        cases = load_cases(folder)
+        if settings.more_cases and (split / settings.more_cases).is_dir():
+            cases += load_cases(split / settings.more_cases)
         normalizations = normalization_of_cases(settings.normalization, cases, folder)
         return PatchSource(cases, settings.sampling, normalizations, self.engine.device, patch_seed(self.seed, self.processes.rank))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
+from Training.case_choice import CaseChoice
 from Training.cases import Case
 from Training.dataset import PatchSource, Sampling, focus_places, neighbourhood, target_of
 from Training.losses import IGNORED
@@ -195,3 +197,23 @@ def test_what_lies_far_from_kidney_and_tumor_is_ignored() -> None:
     assert (target != IGNORED).sum() == 6**3
     assert (target[3:9, 3:9, 3:9] != IGNORED).all()
     assert not (target_of(kinds, replace(sampling, ignore_beyond_mm=None)) == IGNORED).any()
+
+
+def test_cases_that_the_choice_leaves_out_are_never_drawn_and_others_as_often_as_it_says() -> None:
+    cases = [replace(case_with_tumor(tumor_hu), name=str(tumor_hu)) for tumor_hu in (150, 60, 100)]
+    sampling = replace(PLAIN, choice=CaseChoice(least_contrast_hu=20.0))
+    source = PatchSource(cases, sampling, NORMALIZATION, CPU, seed=0)
+    drawn = Counter(source.choose() for _ in range(200))
+    assert set(drawn) == {1, 2}
+    assert min(drawn.values()) > 60
+    with pytest.raises(ValueError, match="leaves none"):
+        PatchSource(cases[:1], sampling, NORMALIZATION, CPU, seed=0)
+
+
+def case_with_tumor(tumor_hu: int) -> Case:
+    """A kidney of 150 HU with a tumor of another."""
+    labels = np.zeros((40, 40, 40), dtype=np.uint8)
+    labels[5:35, 5:35, 5:35] = 1
+    labels[10:20, 10:20, 10:20] = 2
+    hu = np.choose(labels, [0, 150, tumor_hu]).astype(np.int16)
+    return Case("case", hu, labels, 2.0)

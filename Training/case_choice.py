@@ -1,0 +1,46 @@
+"""How often a case is drawn: faint tumors never, small ones more often, where the stage asks for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from Training.cases import KIDNEY, TUMOR, Case
+
+
+@dataclass(frozen=True)
+class CaseChoice:
+    """What makes a case be drawn more or less often. Raises ValueError, from the constructor, for impossible numbers.
+
+    Attributes:
+        least_contrast_hu: cases whose tumors differ less than this from the kidney (medians) are not drawn: nobody could learn to see them.
+        small_tumor_ml: tumors of less than this are small.
+        small_tumor_weight: how many times as often as others cases with small tumors are drawn.
+    """
+
+    least_contrast_hu: float = 0.0
+    small_tumor_ml: float = 0.0
+    small_tumor_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.least_contrast_hu < 0 or self.small_tumor_ml < 0 or self.small_tumor_weight <= 0:
+            raise ValueError(f"least_contrast_hu and small_tumor_ml are 0 or more and small_tumor_weight is above 0, unlike {self}")
+
+    def weight(self, case: Case) -> float:
+        """How often a case is drawn, 1 being usual."""
+        tumor = case.labels == TUMOR
+        if not tumor.any():
+            return 1.0
+        if tumor_contrast_hu(case) < self.least_contrast_hu:
+            return 0.0
+        volume_ml = np.count_nonzero(tumor) * case.spacing_mm**3 / 1000.0
+        return self.small_tumor_weight if volume_ml < self.small_tumor_ml else 1.0
+
+
+def tumor_contrast_hu(case: Case) -> float:
+    """Between the medians of tumor and kidney; infinite where one of them is missing, as nothing is then known to be faint."""
+    tumor, kidney = case.hu[case.labels == TUMOR], case.hu[case.labels == KIDNEY]
+    if not tumor.size or not kidney.size:
+        return float("inf")
+    return abs(float(np.median(tumor)) - float(np.median(kidney)))
