@@ -16,19 +16,17 @@ if TYPE_CHECKING:
 MISSING = missing()
 
 
-class SkippedFile(pytest.File):
+class SkippedFile(pytest.Module):
     """A test file that cannot even be imported here."""
 
     def collect(self) -> Iterator[pytest.Item]:
         pytest.skip(MISSING, allow_module_level=True)
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Before the first test file is imported, its imports must work; where they cannot, the reason is said once a file."""
-    if not file_path.match("test_*.py"):
-        return None
     if MISSING:
-        return SkippedFile.from_parent(parent, path=file_path)
+        return SkippedFile.from_parent(parent, path=module_path)
     install()
     return None
 
@@ -41,9 +39,9 @@ def started_desk() -> Desk:
 
 @pytest.fixture(autouse=True)
 def desk(started_desk: Desk) -> Iterator[Desk]:
-    """The desk with an empty scene. An exception in a slot, timer or observer, which Slicer would only print, fails the test."""
+    """The desk with an empty scene. Exceptions in slots and errors of VTK, which Slicer would only print, fail the test."""
     started_desk.reset()
     yield started_desk
-    errors = list(started_desk.slot_errors)
-    started_desk.slot_errors.clear()
-    assert not errors, f"exceptions in slots: {errors}"
+    complaints = started_desk.complaints()
+    started_desk.reset()
+    assert not complaints, f"exceptions in slots or errors of VTK: {complaints}"

@@ -112,6 +112,30 @@ class TestSlotErrors:
         with desk.expect_slot_error(ZeroDivisionError):
             node.Modified()
 
+    def test_one_that_is_left_is_complained_of(self, desk: Desk) -> None:
+        button = qt.QPushButton()
+        button.connect("clicked()", lambda: 1 / 0)
+        button.click()
+        assert [type(complaint) for complaint in desk.complaints()] == [ZeroDivisionError]
+        desk.reset()
+
+    def test_what_must_raise_and_does_not_is_noticed(self, desk: Desk) -> None:
+        with pytest.raises(AssertionError, match="expected one ValueError"), desk.expect_slot_error(ValueError):
+            qt.QPushButton().click()
+
+
+class TestVtkErrors:
+    def test_an_error_is_recorded(self, desk: Desk) -> None:
+        slicer.mrmlScene.AddNode(None)
+        assert "null node" in str(desk.complaints())
+        desk.reset()
+
+    def test_one_may_be_expected(self, desk: Desk) -> None:
+        with desk.expect_vtk_error("null node"):
+            slicer.mrmlScene.AddNode(None)
+        with pytest.raises(AssertionError, match="expected an error of VTK"), desk.expect_vtk_error("null node"):
+            pass
+
 
 class TestDialogs:
     def test_slicers_testing_mode_shows_none(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import slicer
 
+from Testing.Slicer.desk import vtk_errors
 from Testing.Slicer.desk.application import qSlicerApplication
 from Testing.Slicer.desk.pythonqt import dialogs, slot_errors
 from Testing.Slicer.desk.pythonqt.binding import QtCore
@@ -37,6 +38,7 @@ class Desk:
         """Forgets what an earlier test left: nodes, errors, dialogs. Views stay, with their settings as at the start."""
         slicer.mrmlScene.Clear(0)
         slot_errors.recorded.clear()
+        vtk_errors.recorded.clear()
         dialogs.reset()
         self.app._testing = True
 
@@ -53,6 +55,19 @@ class Desk:
     def expect_slot_error(self, kind: type[BaseException]) -> Any:
         """`with desk.expect_slot_error(ValueError): ...` for a slot that must raise."""
         return slot_errors.expected(kind)
+
+    @property
+    def vtk_errors(self) -> list[str]:
+        """Errors in VTK's log. Those that are left when a test ends make it fail."""
+        return vtk_errors.recorded
+
+    def complaints(self) -> list[object]:
+        """What must not be left when a test ends."""
+        return [*self.slot_errors, *self.vtk_errors]
+
+    def expect_vtk_error(self, pattern: str) -> Any:
+        """`with desk.expect_vtk_error("cannot be read"): ...` for what VTK must complain of."""
+        return vtk_errors.expected(pattern)
 
     @contextmanager
     def interactive(self, *answers: Any) -> Iterator[list[str]]:
@@ -99,4 +114,5 @@ def running() -> Desk:
     for name in LOGICS:
         logic = make_module_logic(name, slicer.mrmlScene, application.applicationLogic())
         application.moduleManager()._add(qSlicerAbstractCoreModule(name, "", logic, application))
+    vtk_errors.watch()
     return Desk(application)
