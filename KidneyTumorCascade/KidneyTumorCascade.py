@@ -138,8 +138,8 @@ class KidneyTumorCascadeTest(ScriptedLoadableModuleTest):
             logic.stop()
         segmentation = parameters.segmentation.GetSegmentation()
         names = [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
-        self.assertEqual(names[:2], [_("Right kidney"), _("Left kidney")])
-        self.assertGreaterEqual(parameters.table.GetNumberOfRows(), 2)
-        self.assertIsNotNone(parameters.rightBox)
-        self.assertIsNotNone(parameters.leftBox)
+        assert names[:2] == [_("Right kidney"), _("Left kidney")]
+        assert parameters.table.GetNumberOfRows() >= 2
+        assert parameters.rightBox is not None
+        assert parameters.leftBox is not None
         self.delayDisplay(_("The phantom is segmented"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -62,10 +63,8 @@ class WorkerProcess:
         if sys.platform == "win32":
             qt.QProcess.startDetached("taskkill", ["/F", "/T", "/PID", str(self.pid or self._process.processId())])
         elif self.pid is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         # A worker that has not said its ID yet ends when nobody can talk to it any more.
         self._process.closeWriteChannel()
         self._process.kill()
