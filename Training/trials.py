@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, read_volume
 from Training.case_names import REAL, origin_of
 from Training.cases import load_case, read_labels
+from Training.drawn_labels import SegmentNames, read_drawn_labels
 from Training.sources import SPLITS, Sources
 
 
@@ -40,12 +41,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class IndexedCase:
-    """One entry of the index that `Training/prepare_kits19.py` writes."""
+    """One entry of the index that `Training/prepare_kits19.py` or `Training/prepare_pairs.py` writes.
+
+    `names` says what segments mean that do not say so themselves.
+    """
 
     name: str
     split: str
     ct: Path
     labels: Path
+    names: SegmentNames = field(default_factory=SegmentNames)
 
 
 def source_trials(sources: Sources, splits: Sequence[str]) -> Iterator[Trial]:
@@ -67,9 +72,11 @@ def pool_trials(pool: Path, splits: Sequence[str]) -> Iterator[Trial]:
 
 
 def indexed_trials(cases: Sequence[IndexedCase]) -> Iterator[Trial]:
-    """Original images of a KiTS19 folder with their labels."""
+    """Original images of a prepared folder with their labels."""
     for case in cases:
-        yield Trial(case.name, read_volume(case.ct), read_labels(case.labels), case.split == "train", has_tumors=True)
+        scan = read_volume(case.ct)
+        labels = read_drawn_labels(case.labels, scan.geometry, case.names)
+        yield Trial(case.name, scan, labels, case.split == "train", has_tumors=True)
 
 
 def read_index(path: Path, data: Path, splits: Sequence[str]) -> list[IndexedCase]:
@@ -78,12 +85,13 @@ def read_index(path: Path, data: Path, splits: Sequence[str]) -> list[IndexedCas
     Raises InputError when the index cannot be read or is none, or when a file is missing.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        cases = [indexed_case(entry, data) for entry in entries]
+        index = json.loads(path.read_text(encoding="utf-8"))
+        names = segment_names(index.get("options", {}).get("segment_names", {}))
+        cases = [indexed_case(entry, data, names) for entry in index["cases"]]
     except OSError as error:
         raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no index of Training/prepare_kits19.py ({error!r}); prepare the data again.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no index of a prepared folder ({error!r}); prepare the data again.") from error
     chosen = [case for case in cases if case.split in splits]
     missing = [file for case in chosen for file in (case.ct, case.labels) if not file.exists()]
     if missing:
@@ -93,11 +101,16 @@ def read_index(path: Path, data: Path, splits: Sequence[str]) -> list[IndexedCas
     return chosen
 
 
-def indexed_case(entry: dict[str, Any], data: Path) -> IndexedCase:
+def segment_names(names: Mapping[str, Sequence[str]]) -> SegmentNames:
+    """What an index says of the names of segments. Raises TypeError for a kind of meaning that does not exist."""
+    return SegmentNames(**{meaning: frozenset(words) for meaning, words in names.items()})
+
+
+def indexed_case(entry: dict[str, Any], data: Path, names: SegmentNames) -> IndexedCase:
     """One entry of an index. Raises KeyError, TypeError or ValueError when it is not as described."""
     if entry["split"] not in SPLITS:
         raise ValueError(f"split is one of {', '.join(SPLITS)}, not {entry['split']!r}")
-    return IndexedCase(str(entry["name"]), entry["split"], data / entry["ct"], data / entry["labels"])
+    return IndexedCase(str(entry["name"]), entry["split"], data / entry["ct"], data / entry["labels"], names)
 
 
 def touches_border(labels: Volume) -> bool:

@@ -22,6 +22,7 @@ from Training import prepare_pairs
 from Training.cases import around, case_around_kidneys, load_case
 from Training.drawn_labels import SegmentNames, placed, read_drawn_labels
 from Training.prepare_pairs import role_of
+from Training.trials import indexed_trials, read_index
 
 QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--coarse-mm", "9", "--workers", "1"]
 KIDNEYS = {"Right kidney": 1, "Left kidney": 2, "Right tumor": 3}
@@ -329,3 +330,15 @@ def test_the_rounding_of_a_header_does_no_harm() -> None:
     result = placed(Volume(np.ones((20, 20, 20), np.uint8), rounded), scan, Path("x"))
     assert result.geometry == scan
     assert result.voxels.all()
+
+
+def test_an_evaluation_reads_the_labels_as_the_preparation_did(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
+    """A cropped segmentation with a name that only the preparation's option explains."""
+    where = crop_of(phantom.labels)
+    names = {"Niere": 1, "Left kidney": 2, "Right tumor": 3}
+    write_segmentation(folder / "a.seg.nrrd", drawn_by_slicer(phantom.labels)[where], phantom.labels.geometry.cropped(where), segments_of(names))
+    assert run(folder, tmp_path / "pool", "--validation", "1", "--kidney", "Niere") == 0
+    cases = read_index(tmp_path / "pool" / "index.json", folder, ("train", "validation"))
+    for trial in indexed_trials(cases):
+        assert trial.labels is not None
+        assert np.array_equal(trial.labels.voxels, phantom.labels.voxels)
