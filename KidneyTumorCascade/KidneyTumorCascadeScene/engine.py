@@ -71,10 +71,8 @@ class Engine:
         self._requests: dict[int, Request] = {}
         self._ids = itertools.count(1)
         self._folder: Path | None = None
-        self._silence = qt.QTimer()
-        self._silence.singleShot = True
-        self._silence.interval = SILENCE_MS
-        self._silence.connect("timeout()", self._tellSilence)
+        self._silence = alarm(SILENCE_MS, self._tellSilence)
+        self._patience = alarm(CANCEL_MS, self._killDeaf)
         slicer.app.connect("aboutToQuit()", self.stop)
 
     @property
@@ -107,12 +105,13 @@ class Engine:
             return
         request.cancelled = True
         self._process.send(encode_call(Call(CANCEL, {"id": requestId})))
-        qt.QTimer.singleShot(CANCEL_MS, lambda: self._killFor(request))
+        self._patience.start()
 
     def stop(self) -> None:
         """Ends the worker and forgets all requests, for when Slicer or the panel ends. The engine is of no more use."""
         slicer.app.disconnect("aboutToQuit()", self.stop)
         self._silence.stop()
+        self._patience.stop()
         self._requests.clear()
         process, self._process = self._process, None
         if process is not None:
@@ -144,9 +143,9 @@ class Engine:
     def _refused(self, error: CascadeError) -> None:
         logging.error("The worker refused to work: %s", error)
 
-    def _killFor(self, request: Request) -> None:
-        """A request that was cancelled, but is not answered."""
-        if request in self._requests.values() and self._process is not None:
+    def _killDeaf(self) -> None:
+        """Ends a worker that has not answered a request that was cancelled."""
+        if self._process is not None and any(request.cancelled for request in self._requests.values()):
             self._process.kill()
 
     # --- from the worker ---
@@ -201,6 +200,15 @@ class Engine:
     def _tellSilence(self) -> None:
         if self._requests:
             self.onSilence()
+
+
+def alarm(milliseconds: int, ring: Callable[[], None]) -> qt.QTimer:
+    """A timer that rings once each time it is started."""
+    timer = qt.QTimer()
+    timer.singleShot = True
+    timer.interval = milliseconds
+    timer.connect("timeout()", ring)
+    return timer
 
 
 def goneMessage() -> str:

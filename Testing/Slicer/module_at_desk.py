@@ -22,9 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "KidneyTumorCascade" / "KidneyTumorCascade.py"
 BRIGHT_WORKER = (sys.executable, "-m", "Testing.bright_worker")
 
-if str(MODULE.parent) not in sys.path:
-    sys.path.insert(0, str(MODULE.parent))
-
 
 @cache
 def warm_engine(command: tuple[str, ...] | None = None) -> Any:

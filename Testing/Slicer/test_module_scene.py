@@ -12,12 +12,11 @@ import slicer
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, as_matrix
 from KidneyTumorCascadeLib.volume import Volume
+from KidneyTumorCascadeScene import results_table, roi_boxes, structures
+from KidneyTumorCascadeScene.parameters import BY_KIND, BY_SIDE
+from KidneyTumorCascadeScene.segments import Segments, SideLabels
+from KidneyTumorCascadeScene.volumes import addVolume, geometryOf, placeBeside, toWorld
 from Testing.Slicer.module_at_desk import add_scan, labels_of, mask_of, segment_names
-
-from KidneyTumorCascadeScene import results_table, roi_boxes, structures  # isort: skip
-from KidneyTumorCascadeScene.parameters import BY_KIND, BY_SIDE  # isort: skip
-from KidneyTumorCascadeScene.segments import Segments, SideLabels  # isort: skip
-from KidneyTumorCascadeScene.volumes import addVolume, geometryOf, placeBeside, toWorld  # isort: skip
 
 SHAPE = (12, 14, 16)
 
