@@ -13,6 +13,8 @@ SMALLEST_KIDNEY_ML = 20.0
 CLOSING_VOXELS = 7
 # From a kidney's middle to the midline.
 KIDNEY_TO_MIDLINE_MM = 62.0
+# A mass wider than this is both kidneys, grown together.
+WIDEST_KIDNEY_MM = 170.0
 
 
 def opposite(side: str) -> str:
@@ -63,5 +65,8 @@ def between_kidneys(parenchyma: Mask, everything: Mask, spacing_mm: float) -> Po
     if not centres:
         return np.asarray(np.argwhere(everything).mean(axis=0))
     side, centre = next(iter(centres.items()))
+    x = np.flatnonzero(everything.any(axis=(0, 1)))
+    if (x[-1] - x[0]) * spacing_mm > WIDEST_KIDNEY_MM:
+        return np.asarray([centre[0], centre[1], (x[0] + x[-1]) / 2.0])
     inwards = KIDNEY_TO_MIDLINE_MM / spacing_mm * (1.0 if side == "right" else -1.0)
     return np.asarray(centre + np.array([0.0, 0.0, inwards]))

@@ -117,6 +117,24 @@ def test_labels_are_where_kidneys_are_painted(abdomen: OrganMap) -> None:
     assert inside > 0.0 > -60.0 > outside
 
 
+def test_a_kidney_that_gives_way_to_the_spine_is_not_labelled_there(abdomen: OrganMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[np.ndarray] = []
+
+    def noted(*arguments: object) -> np.ndarray:
+        bodies.append(body_of(*arguments))  # type: ignore[arg-type]
+        return bodies[-1]
+
+    monkeypatch.setattr(anatomy_cases, "body_of", noted)
+    shape = (20, 20, 70)
+    close = np.zeros(shape, dtype=np.uint8)
+    for middle in (28, 42):
+        close[ball(shape, (10, 10, middle), 6)] = 1
+    case = make(abdomen, KidneyMap("close", close, MM), 5, Wish())
+    assert case.labels.any()
+    assert np.array_equal(case.labels > 0, bodies[0] == Tissue.KIDNEY)
+    assert np.count_nonzero(case.labels) * case.spacing_mm**3 < 0.97 * np.count_nonzero(close) * MM**3
+
+
 @pytest.mark.parametrize("kidneys", ["none", "one", "both"])
 def test_as_many_kidneys_as_wished(abdomen: OrganMap, patient: KidneyMap, kidneys: str) -> None:
     case = make(abdomen, patient, 7, Wish(kidneys))
@@ -182,6 +200,9 @@ def test_the_midline_is_between_the_kidneys_whatever_the_tumor(patient: KidneyMa
     alone[:, :, 35:] = False
     alone[:, :, 14:18][:, 14:27] = False
     assert between_kidneys(alone, alone, MM)[2] > 25.0
+    grown_together = mask.copy()
+    grown_together[18:22, 18:22, 14:54] = True
+    assert between_kidneys(grown_together, grown_together, MM)[2] == pytest.approx(34.0, abs=2.0)
 
 
 def test_blurring_keeps_the_mean_and_is_that_of_scipy() -> None:
