@@ -88,6 +88,7 @@ class TestPythonQt:
         combo = slicer.qMRMLNodeComboBox()
         combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         assert combo.nodeTypes == ("vtkMRMLScalarVolumeNode",)
+        assert qt.QTextBrowser().searchPaths == ()
         assert qt.Qt.Checked == 2
         assert qt.QMessageBox.Ok | qt.QMessageBox.Cancel == 0x400400
 

@@ -103,6 +103,19 @@ class TestViews:
         add_segmentation(volume)
         assert red_pixels(desk.slice_view("Red").picture()) > 1000
 
+    def test_the_ct_is_seen_through_a_segment(self, desk: Desk) -> None:
+        volume = add_ct()
+        add_segmentation(volume).GetDisplayNode().SetOpacity2DFill(0.5)
+        volume.GetDisplayNode().SetAutoWindowLevel(False)
+        red = desk.slice_view("Red")
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        red.logic.SetSliceOffset(40)
+        greens = []
+        for level in (-900, 900):  # the block is white, then black
+            volume.GetDisplayNode().SetWindowLevel(100, level)
+            greens.append(int(red.picture()[200, 200, 1]))
+        assert greens[0] > greens[1] + 50
+
     def test_a_surface_is_seen_in_3d(self, desk: Desk) -> None:
         segmentation = add_segmentation(add_ct())
         desk.three_d_view().fit()
