@@ -27,7 +27,8 @@ def displacement(distance: Field, rigid: NDArray[np.bool_], spacing_mm: float, p
     coarse_mm = STRIDE * spacing_mm
     near, fixed = distance[::STRIDE, ::STRIDE, ::STRIDE] < 0.0, rigid[::STRIDE, ::STRIDE, ::STRIDE]
     radius = coarse_mm * float(np.cbrt(3.0 * (np.count_nonzero(near) + 1) / (4.0 * np.pi)))
-    outside = ndimage.distance_transform_edt(~near).astype(np.float32) * coarse_mm
+    # Distances are between the middles of voxels: the border lies half a voxel nearer.
+    outside = np.maximum(ndimage.distance_transform_edt(~near).astype(np.float32) - 0.5, 0.0) * coarse_mm
     signed = outside - ndimage.distance_transform_edt(near).astype(np.float32) * coarse_mm
     r = radius + outside
     shift = (r - np.cbrt(r**3 - push * radius**3)) * np.square(np.clip(1.0 - np.square(outside / (REACH_RADII * radius)), 0.0, 1.0))

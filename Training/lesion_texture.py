@@ -59,7 +59,8 @@ def sigmoid(values: NDArray[np.floating[Any]]) -> Field:
 
 def crisp(field: Field, threshold: float, width_mm: float, spacing_mm: float) -> Field:
     """1 where a field is above the threshold, 0 where below, with borders about `width_mm` wide however steep the field is."""
-    steepness = float(np.mean([np.abs(np.diff(field, axis=axis)).mean() for axis in range(3)])) * np.sqrt(3.0) / spacing_mm
+    # Along an axis, a slope of random direction is half as steep on average.
+    steepness = 2.0 * float(np.mean([np.abs(np.diff(field, axis=axis)).mean() for axis in range(3)])) / spacing_mm
     return sigmoid((field - threshold) * 4.0 / max(steepness * width_mm, 1e-6))
 
 
@@ -81,7 +82,7 @@ def scan_grain(hu: Field, size: tuple[int, ...], rng: np.random.Generator) -> Fi
     block = even_block(hu, rng)
     if block is None:
         return None
-    taper = np.hanning(GRAIN_VOXELS + 2)[1:-1].astype(np.float32)
+    taper = np.sqrt(np.hanning(GRAIN_VOXELS + 2)[1:-1]).astype(np.float32)
     kernel = (block - block.mean()) * taper[:, None, None] * taper[None, :, None] * taper
     tile = [min(length, TILE_VOXELS) for length in size]
     spectrum = fft.rfftn(rng.standard_normal(tile, dtype=np.float32)) * fft.rfftn(kernel - kernel.mean(), s=tile)
@@ -90,7 +91,7 @@ def scan_grain(hu: Field, size: tuple[int, ...], rng: np.random.Generator) -> Fi
 
 
 def even_block(hu: Field, rng: np.random.Generator) -> Field | None:
-    """One of the cubes of soft tissue that vary least, with slow changes across it removed; None where there are hardly any."""
+    """One of the cubes of soft tissue that vary least; None where there are hardly any."""
     if min(hu.shape) < 2 * GRAIN_VOXELS:
         return None
     half = GRAIN_VOXELS // 2
@@ -104,4 +105,4 @@ def even_block(hu: Field, rng: np.random.Generator) -> Field | None:
     order = np.argsort(variance[soft])[: max(FEWEST_BLOCKS // 2, int(HOMOGENEOUS_SHARE * len(places)))]
     z, y, x = 3 * places[rng.choice(order)]
     block = hu[z : z + GRAIN_VOXELS, y : y + GRAIN_VOXELS, x : x + GRAIN_VOXELS]
-    return np.asarray(block - ndimage.gaussian_filter(block, 4.0), dtype=np.float32)
+    return np.asarray(block, dtype=np.float32)

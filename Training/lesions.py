@@ -30,7 +30,8 @@ SPARED_MM = 1.0
 UNKNOWN_KIDNEY_HU = 40.0
 # The best of so many places is taken: masses grow into fat rather than into muscle, and not into bone at all.
 PLACES = 4
-MOST_HARD = 0.04
+MOST_HARD, MOST_IN_WALL = 0.03, 0.1
+WALL_MM = 9.0
 # How far outside of the kidney's surface a lesion's middle lies, in diameters: most bulge out of it.
 OUTWARD = (-0.3, 0.42)
 STRANDING_SHARE, VESSEL_SHARE, CAPSULE_SHARE = 0.2, 0.15, 0.4
@@ -101,21 +102,31 @@ def outward(kidney: NDArray[np.bool_], seed: NDArray[np.int64]) -> NDArray[np.fl
 
 def best_center(case: Case, distance: Field, centers: list[NDArray[np.int64]]) -> NDArray[np.int64] | None:
     """The place where a lesion covers least of what it could not grow into; None where it would run into bone or gas everywhere."""
-    free = [(soft, index) for index, (soft, hard) in enumerate(obstruction(case, distance, center) for center in centers) if hard <= MOST_HARD]
+    free = [
+        (soft, index)
+        for index, (soft, hard, wall) in enumerate(obstruction(case, distance, center) for center in centers)
+        if hard <= MOST_HARD and wall <= MOST_IN_WALL
+    ]
     return centers[min(free)[1]] if free else None
 
 
-def obstruction(case: Case, distance: Field, center: NDArray[np.int64]) -> tuple[float, float]:
-    """Share of a lesion that would lie in other soft tissue, and in bone or gas; looked up on every third voxel. All of it beyond the scan."""
+def obstruction(case: Case, distance: Field, center: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Share of a lesion that would lie in other soft tissue; in bone or gas; and near bone, which is the wall of the trunk. 1 beyond the scan.
+
+    Looked up on every third voxel.
+    """
     fit = place(case, distance, center)
     if fit is None:
-        return 1.0, 1.0
+        return 1.0, 1.0, 1.0
     into, part = fit
-    other = (distance[part][::3, ::3, ::3] < 0.0) & (case.labels[into][::3, ::3, ::3] == 0)
+    unlabelled = case.labels[into][::3, ::3, ::3] == 0
     hu = case.hu[into][::3, ::3, ::3]
-    hard = (hu < GAS_HU) | (hu > BONE_HU)
+    other = (distance[part][::3, ::3, ::3] < 0.0) & unlabelled
+    bone, gas = (hu > BONE_HU) & unlabelled, hu < GAS_HU
+    wall = ndimage.binary_dilation(bone, iterations=max(1, round(WALL_MM / case.spacing_mm / 3.0))) & other & ~gas
     voxels = float(np.count_nonzero(distance[::3, ::3, ::3] < 0.0)) + 1.0
-    return np.count_nonzero(other & (hu > FAT_HU) & ~hard) / voxels, np.count_nonzero(other & hard) / voxels
+    shares = other & (hu > FAT_HU) & ~bone, other & (bone | gas), wall
+    return np.count_nonzero(shares[0]) / voxels, np.count_nonzero(shares[1]) / voxels, np.count_nonzero(shares[2]) / voxels
 
 
 def with_margin(distance: Field, voxels: int) -> Field:

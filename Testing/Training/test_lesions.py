@@ -14,10 +14,12 @@ from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training.cases import TUMOR, Case
 from Training.kidney_changes import recontrasted, without_kidney
+from Training.lesion_displacement import displacement, lost_noise, pushed
 from Training.lesion_shapes import Shape, random_rotation, shape_of, shapes_of, turned
-from Training.lesion_texture import mixed_texture, noise_sd, smooth_noise
+from Training.lesion_surroundings import with_stranding, with_vessels
+from Training.lesion_texture import crisp, mixed_texture, noise_sd, power_noise, scan_grain, smooth_noise
 from Training.lesion_tissue import KINDS, solid_hu, tumor_hu
-from Training.lesions import CYST, grow, implanted, place
+from Training.lesions import CYST, best_center, grow, grow_described, implanted, place
 
 KIDNEY_HU = 150.0
 
@@ -132,6 +134,112 @@ def test_noise_of_a_tissue_is_measured_in_spite_of_edges() -> None:
     assert noise_sd(hu.astype(np.int16), np.zeros(hu.shape, dtype=bool)) == 10.0
 
 
+def test_power_falls_with_frequency_as_asked() -> None:
+    field = power_noise((64, 64, 64), 1.5, 4.0, 200.0, np.random.default_rng(0))
+    power = np.abs(np.fft.fftn(field)) ** 2
+    frequency = np.sqrt(sum(part**2 for part in np.meshgrid(*[np.fft.fftfreq(64, 1.5)] * 3)))
+    means = [power[(frequency > 0.8 * middle) & (frequency < 1.25 * middle)].mean() for middle in (0.04, 0.16)]
+    assert np.log(means[0] / means[1]) / np.log(4.0) == pytest.approx(4.0, abs=0.4)
+    assert field.std() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("width", [2.0, 6.0])
+def test_shores_are_as_wide_as_asked_however_steep_the_field(width: float) -> None:
+    """The field falls evenly from the middle. From 12 to 88 % is what a logistic function's width is called."""
+    for steepness in (1.0, 7.0):
+        share = crisp(-steepness * ball_distance(81, 14.0, 0.5), 0.0, width, 0.5)[40, 40]
+        between = 0.25 * np.count_nonzero((share > 0.119) & (share < 0.881))
+        assert between == pytest.approx(width, abs=0.6)
+
+
+def test_grain_is_as_strong_and_as_coarse_as_the_scans() -> None:
+    rng = np.random.default_rng(0)
+    hu = (60.0 + 14.0 * smooth_noise((48, 48, 48), 0.8, rng)).astype(np.float32)
+    hu[:, :, 30:] += 400.0
+    grain = scan_grain(hu, (70, 60, 50), rng)
+    assert grain is not None
+    assert grain.shape == (70, 60, 50)
+    assert grain.std() == pytest.approx(14.0, rel=0.25)
+    for axis in range(3):
+        neighbours = [
+            np.corrcoef(field.take(range(1, 25), axis).ravel(), field.take(range(24), axis).ravel())[0, 1] for field in (grain, hu[:, :, :29])
+        ]
+        assert neighbours[0] == pytest.approx(neighbours[1], abs=0.15)
+
+
+def test_a_scan_without_soft_tissue_lends_no_grain() -> None:
+    assert scan_grain(np.full((40, 40, 40), -900.0, np.float32), (40, 40, 40), np.random.default_rng(0)) is None
+
+
+# --- room ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def ball_distance(size: int, radius_mm: float, spacing_mm: float) -> np.ndarray:
+    z, y, x = (np.mgrid[:size, :size, :size] - (size - 1) / 2) * spacing_mm
+    return np.asarray(np.sqrt(z**2 + y**2 + x**2) - radius_mm, dtype=np.float32)
+
+
+def test_what_lies_around_a_ball_comes_from_nearer_its_middle() -> None:
+    """Next to the ball as the formula has it; outwards and nothing beyond its reach."""
+    distance, push = ball_distance(81, 30.0, 1.5), 0.6
+    inward = displacement(distance, np.zeros(distance.shape, bool), 1.5, push)
+    middle = 40
+    along = inward[:, middle, middle, :] * 1.5
+    at = middle + 21
+    r = 21 * 1.5
+    expected = r - np.cbrt(r**3 - push * 30.0**3)
+    assert along[2, at] == pytest.approx(expected, rel=0.15)
+    assert along[2, 2 * middle - at] == pytest.approx(-expected, rel=0.15)
+    assert np.abs(along[:2, at]).max() < 0.5
+    assert np.abs(inward[:, 0, 0]).max() < 0.05
+
+
+def test_nothing_near_bone_gives_way() -> None:
+    distance = ball_distance(61, 20.0, 1.5)
+    rigid = np.zeros(distance.shape, bool)
+    rigid[:, :, 50:] = True
+    inward = displacement(distance, rigid, 1.5, 0.7)
+    assert np.abs(inward[:, :, :, 51:]).max() < 0.05
+    assert np.abs(inward[:, 30, 30, 14]).max() > 1.0
+
+
+def test_fields_are_taken_from_where_the_displacement_says() -> None:
+    rng = np.random.default_rng(0)
+    fields = rng.normal(size=(2, 12, 14, 16)).astype(np.float32)
+    inward = np.zeros((3, 12, 14, 16), dtype=np.float32)
+    inward[0], inward[2] = 1.0, -2.0
+    moved = pushed(fields, inward)
+    np.testing.assert_allclose(moved[:, 1:, :, :-2], fields[:, :-1, :, 2:], atol=1e-4)
+    inward = rng.uniform(-2, 2, inward.shape).astype(np.float32)
+    places = np.mgrid[:12, :14, :16] - inward
+    np.testing.assert_allclose(pushed(fields, inward)[0], ndimage.map_coordinates(fields[0], places, order=1, mode="nearest"), atol=1e-4)
+
+
+def test_noise_that_interpolation_loses_is_known() -> None:
+    white = np.random.default_rng(0).normal(size=(1, 40, 40, 40)).astype(np.float32)
+    inward = np.zeros((3, 40, 40, 40), dtype=np.float32)
+    assert lost_noise(inward).max() == 0.0
+    inward[0], inward[1] = 0.5, 0.25
+    kept = pushed(white, inward)[0, 2:-2, 2:-2, 2:-2].std()
+    assert kept**2 + lost_noise(inward).mean() ** 2 == pytest.approx(1.0, abs=0.03)
+
+
+def test_strands_and_vessels_lie_in_fat_near_the_tumor() -> None:
+    distance = ball_distance(50, 15.0, 1.5)
+    hu = np.full(distance.shape, -100.0, dtype=np.float32)
+    fat = np.zeros(distance.shape, bool)
+    fat[:, :, 25:] = True
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        for result in (with_stranding(hu, distance, fat, 1.5, rng), with_vessels(hu, distance, fat, 1.5, 150.0, rng)):
+            more = result - hu
+            assert more.min() >= 0.0
+            assert not more[~fat].any()
+            shares = [(more[fat & (distance > near) & (distance < far)] > 15.0).mean() for near, far in ((0.0, 10.0), (22.0, 40.0))]
+            assert shares[0] < 0.6
+            assert shares[1] <= 0.02
+
+
 # --- growing ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +326,28 @@ def test_tumors_do_not_grow_into_tumors(body: Case, round_shape: Shape) -> None:
         assert (case.labels == 2).sum() > (labels == 2).sum()
         body_of_old = ndimage.binary_erosion(labels == 2, iterations=3)
         assert (case.labels[body_of_old] == 2).mean() > 0.98
+
+
+def test_a_place_free_of_bone_is_chosen(body: Case) -> None:
+    """Bone is a column at y 55 to 67, x 30 to 41; gas one at y 14 to 21."""
+    distance = ball_distance(19, 12.0, 2.0)
+    in_kidney, in_bone, beside_bone = (np.array([36, *place]) for place in ((36, 20), (60, 36), (60, 46)))
+    chosen = best_center(body, distance, [in_bone, in_kidney, beside_bone])
+    assert chosen is in_kidney
+    assert best_center(body, distance, [in_bone, in_bone]) is None
+    assert best_center(body, distance, [beside_bone]) is None
+
+
+def test_what_has_grown_is_described(body: Case, round_shape: Shape) -> None:
+    found = [grow_described(body, round_shape, 20.0, TUMOR, np.random.default_rng(seed)) for seed in range(8)]
+    assert {grown.kind for grown in found if grown is not None} <= set(KINDS)
+    for grown in found:
+        if grown is not None:
+            tumor = grown.case.labels == 2
+            assert grown.contrast_hu == pytest.approx(grown.case.hu[tumor].mean() - KIDNEY_HU, abs=8.0)
+    cysts = [grow_described(body, round_shape, 20.0, CYST, np.random.default_rng(seed)) for seed in range(3)]
+    assert {grown.kind for grown in cysts if grown is not None} == {"cyst"}
+    assert max(grown.contrast_hu for grown in cysts if grown is not None) < -80.0
 
 
 def test_without_a_kidney_nothing_grows(body: Case, round_shape: Shape) -> None:
