@@ -13,13 +13,14 @@ from typing import Any
 import slicer
 
 from KidneyTumorCascadeBatch.cases import Case, findCases
-from KidneyTumorCascadeBatch.engine import Engine, workerCommand
+from KidneyTumorCascadeBatch.engine import Engine
 from KidneyTumorCascadeBatch.reading import readCase
-from KidneyTumorCascadeBatch.results import SEGMENTATION, Place, writeResult
+from KidneyTumorCascadeBatch.results import SEGMENTATION, Place, Segmentation, writeResult
 from KidneyTumorCascadeBatch.summary import DONE, FAILED, SKIPPED, Outcome, asCsv
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.report import write_text_atomically
 from KidneyTumorCascadeLib.worker_messages import Options
+from KidneyTumorCascadeScene.worker_process import workerCommand
 
 SUMMARY = "summary.csv"
 
@@ -120,7 +121,7 @@ class Batch:
                 "request": dict(request),
                 "warnings": [*warnings, *result.warnings],
             }
-            writeResult(place, case, scan, result, manifest)
+            writeResult(place, Segmentation(case.publicName, scan, result, self.job.options, manifest))
         finally:
             shutil.rmtree(result.folder, ignore_errors=True)
         return manifest

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +18,6 @@ from KidneyTumorCascadeLib.worker_protocol import LIST_BUNDLES
 
 DEFAULT_BUNDLE = "default"
 MAX_NAME = 100
-
-
-def workerCommand() -> tuple[str, ...]:
-    """Starts the worker with Slicer's Python, in which PyTorch is installed."""
-    return (shutil.which("PythonSlicer") or sys.executable, "-m", "KidneyTumorCascadeLib.worker")
 
 
 class Engine:

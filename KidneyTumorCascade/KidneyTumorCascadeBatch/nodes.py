@@ -1,56 +1,37 @@
-"""A case as nodes of the scene."""
+"""A case as nodes of the scene: as the panel leaves them, so that a batch's scene can be opened there and worked on."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import slicer
-from numpy.typing import NDArray
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from KidneyTumorCascadeBatch.reading import ijkToRas
-from KidneyTumorCascadeLib.geometry import Size
 from KidneyTumorCascadeLib.volume import Volume
-from KidneyTumorCascadeLib.worker_messages import Part, Segmented
+from KidneyTumorCascadeLib.worker_messages import Options, Segmented
+from KidneyTumorCascadeScene.parameters import Parameters
+from KidneyTumorCascadeScene.scene_results import showSegmented
+from KidneyTumorCascadeScene.volumes import addVolume
 
-KIDNEY, TUMOR = 1, 2
-NAMES = {
-    "right": {KIDNEY: "Right kidney", TUMOR: "Right tumor"},
-    "left": {KIDNEY: "Left kidney", TUMOR: "Left tumor"},
-    "both": {KIDNEY: "Kidney", TUMOR: "Tumor"},
-}
-COLORS = {KIDNEY: (185 / 255, 102 / 255, 83 / 255), TUMOR: (144 / 255, 238 / 255, 144 / 255)}
+MODULE = "KidneyTumorCascade"
 
 
-def addScan(scan: Volume, name: str) -> Any:
-    """The CT as a volume node."""
-    node = slicer.util.addVolumeFromArray(scan.voxels, ijkToRas(scan.geometry), name)
-    node.CreateDefaultDisplayNodes()
-    return node
+def addCase(scan: Volume, name: str, result: Segmented, options: Options) -> Any:
+    """Adds the scan and what was found in it; returns the segmentation's node. Removes the result's files."""
+    volume = addVolume(scan.voxels, scan.geometry, name)
+    volume.CreateDefaultDisplayNodes()
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    parameters = newParameters(options)
+    parameters.ct = volume
+    showSegmented(parameters, volume, result, None)
+    return parameters.segmentation
 
 
-def addSegmentation(result: Segmented, scanNode: Any, shape: Size) -> Any:
-    """The result as a segmentation node with a segment for kidney and tumor of each box."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{scanNode.GetName()} segmentation")
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(scanNode)
-    labels = result.label_map(shape)
-    for part in result.parts:
-        for value in (KIDNEY, TUMOR):
-            mask = maskOf(part, value, labels)
-            if mask.any():  # Slicer cannot export empty segments as DICOM.
-                addSegment(node, NAMES[part.box.side][value], COLORS[value], mask, scanNode)
-    return node
-
-
-def maskOf(part: Part, value: int, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Where a part has this label and no other part a larger one (z, y, x)."""
-    own = np.zeros_like(labels)
-    part.put_into(own)
-    return ((own == value) & (labels == value)).astype(np.uint8)
-
-
-def addSegment(node: Any, name: str, color: tuple[float, ...], mask: NDArray[np.uint8], scanNode: Any) -> None:
-    """One segment."""
-    identifier = node.GetSegmentation().AddEmptySegment("", name, color)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, identifier, scanNode)
+def newParameters(options: Options) -> Parameters:
+    """The module's parameter node with these options."""
+    logic = ScriptedLoadableModuleLogic()
+    logic.moduleName = MODULE
+    parameters = Parameters(logic.getParameterNode())  # type: ignore[call-arg]  # the decorator gives it its constructor
+    parameters.bundle, parameters.preset = options.bundle or "", options.preset
+    parameters.device, parameters.merge = options.device, options.merge or ""
+    return parameters

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import slicer
-import vtk
-from numpy.typing import NDArray
 
 from KidneyTumorCascadeBatch.cases import Case
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
 from KidneyTumorCascadeLib.volume import Volume, read_scan
+from KidneyTumorCascadeScene.volumes import geometryOf
 
 # Formats that the library reads itself: it notices damaged files, missing slices and headers that leave open how the patient lies.
 CHECKED = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-LPS_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def readCase(case: Case) -> tuple[Volume, list[str]]:
@@ -38,20 +32,3 @@ def readWithSlicer(case: Case) -> Volume:
         raise InputError(f"{case.path} cannot be read; check the file, or export it again as .nii.gz.") from error
     finally:
         slicer.mrmlScene.Clear(0)
-
-
-def geometryOf(node: Any) -> Geometry:
-    """A volume node's grid in LPS."""
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASDirectionMatrix(matrix)
-    directions = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
-    x, y, z = node.GetImageData().GetDimensions()
-    return Geometry((x, y, z), as_vector(node.GetSpacing()), as_vector(LPS_RAS @ node.GetOrigin()), as_matrix(LPS_RAS @ directions))
-
-
-def ijkToRas(geometry: Geometry) -> NDArray[np.float64]:
-    """4 x 4: from voxel indices i, j, k to RAS in mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = LPS_RAS @ geometry.axes * geometry.spacing
-    matrix[:3, 3] = LPS_RAS @ geometry.origin
-    return matrix

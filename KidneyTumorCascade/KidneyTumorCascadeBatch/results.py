@@ -13,11 +13,11 @@ from typing import Any
 import slicer
 
 from KidneyTumorCascadeBatch.cases import Case
-from KidneyTumorCascadeBatch.nodes import addScan, addSegmentation
+from KidneyTumorCascadeBatch.nodes import addCase
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.report import is_manifest, manifest_path, require_manifest_place, write_json
 from KidneyTumorCascadeLib.volume import Volume, write_volume
-from KidneyTumorCascadeLib.worker_messages import Segmented
+from KidneyTumorCascadeLib.worker_messages import Options, Segmented
 
 SEGMENTATION, LABEL_MAP = "seg.nrrd", "nii.gz"
 FORMATS = (SEGMENTATION, LABEL_MAP)
@@ -66,21 +66,40 @@ class Place:
         self.manifest.unlink(missing_ok=True)  # From here on the files beside it may be those of two runs.
 
 
-def writeResult(place: Place, case: Case, scan: Volume, result: Segmented, manifest: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Segmentation:
+    """What is to be written of a case.
+
+    Attributes:
+        name: what nodes call the scan.
+        scan: the CT.
+        result: what the worker found.
+        options: how.
+        manifest: what is written down of it.
+    """
+
+    name: str
+    scan: Volume
+    result: Segmented
+    options: Options
+    manifest: Mapping[str, Any]
+
+
+def writeResult(place: Place, case: Segmentation) -> None:
     """Write all files of a case; the scene is left empty. Raises InputError or SetupError when they cannot be written."""
     place.prepare()
     if place.result.name.endswith(LABEL_MAP):
-        write_volume(Volume(result.label_map(scan.geometry.shape_zyx), scan.geometry), place.result)
+        geometry = case.scan.geometry
+        write_volume(Volume(case.result.label_map(geometry.shape_zyx), geometry), place.result)
     if place.scene or place.result.name.endswith(SEGMENTATION):
-        writeThroughScene(place, case, scan, result)
-    write_json(place.manifest, manifest)
+        writeThroughScene(place, case)
+    write_json(place.manifest, case.manifest)
 
 
-def writeThroughScene(place: Place, case: Case, scan: Volume, result: Segmented) -> None:
+def writeThroughScene(place: Place, case: Segmentation) -> None:
     """Write what Slicer itself writes."""
     try:
-        scanNode = addScan(scan, case.publicName)
-        segmentation = addSegmentation(result, scanNode, scan.geometry.shape_zyx)
+        segmentation = addCase(case.scan, case.name, case.result, case.options)
         if place.result.name.endswith(SEGMENTATION):
             writeWhole(place.result, lambda path: slicer.util.saveNode(segmentation, path))
         if place.scene:

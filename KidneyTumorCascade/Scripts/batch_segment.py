@@ -25,7 +25,6 @@ for folder in (HERE.parents[1], HERE.parent):
 from KidneyTumorCascadeBatch.batch import SUMMARY, Job, runJob  # noqa: E402
 from KidneyTumorCascadeBatch.results import FORMATS, SEGMENTATION  # noqa: E402
 from KidneyTumorCascadeBatch.summary import DONE, FAILED, SKIPPED  # noqa: E402
-
 from KidneyTumorCascadeLib.errors import BundleError, CascadeError, InputError  # noqa: E402
 from KidneyTumorCascadeLib.worker_messages import Options  # noqa: E402
 

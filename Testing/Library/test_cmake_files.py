@@ -125,8 +125,8 @@ def test_what_is_installed_can_be_imported(tmp_path: Path) -> None:
     (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG, encoding="utf-8")
     (slicer / "Nothing.cmake").touch()
     build, installed = tmp_path / "build", tmp_path / "installed"
-    configure = ["cmake", "-S", ROOT, "-B", build, f"-DSlicer_DIR={slicer}", f"-DCMAKE_INSTALL_PREFIX={installed}"]
-    for command in ([*configure, "-Wno-dev", "-DBUILD_TESTING=OFF"], ["cmake", "--install", build]):
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-DSlicer_DIR={slicer}", f"-DCMAKE_INSTALL_PREFIX={installed}"]
+    for command in ([*configure, "-Wno-dev", "-DBUILD_TESTING=OFF"], ["cmake", "--install", str(build)]):
         subprocess.run(command, check=True, capture_output=True)
     modules = installed / "qt-scripted-modules"
     assert (modules / "KidneyTumorCascadeLib" / "Models" / "default" / "bundle.json").is_file()
