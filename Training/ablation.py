@@ -28,7 +28,7 @@ from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.report import write_text_atomically
 from Training.command_line import make_folder, positive, run_command
-from Training.settings import read_config, read_settings
+from Training.fitting.settings import read_config, read_settings
 
 TABLE_FILE = "ABLATION.md"
 LAST_VALIDATIONS = 3

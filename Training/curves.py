@@ -23,7 +23,7 @@ from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from Training.command_line import run_command
-from Training.training_log import LOG_FILE, read_log
+from Training.fitting.training_log import LOG_FILE, read_log
 
 CURVES_FILE = "curves.png"
 TRAINING_COLOUR, VALIDATION_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#E08A3C", "#1F5A96", "#333333", "#E4E4E4"

@@ -31,15 +31,15 @@ from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import require_place_for, write_json, write_text_atomically
-from Training.calibration import REGIONS, Reliability, write_reliability_plot
 from Training.command_line import make_folder, positive, run_command
-from Training.evaluation_files import SCHEMA
-from Training.evaluation_tables import as_csv, cell, line, table
-from Training.scoring import Row, reference_of, segment_and_score
+from Training.measuring.calibration import REGIONS, Reliability, write_reliability_plot
+from Training.measuring.evaluation_files import SCHEMA
+from Training.measuring.evaluation_tables import as_csv, cell, line, table
+from Training.measuring.scoring import Row, reference_of, segment_and_score
+from Training.measuring.trained_bundle import temporary_bundle
+from Training.measuring.trials import Trial, indexed_trials, pool_trials, read_index, source_trials
+from Training.measuring.worst_cases import MOST_PICTURES, WorstCases
 from Training.sources import SPLITS, read_sources
-from Training.trained_bundle import temporary_bundle
-from Training.trials import Trial, indexed_trials, pool_trials, read_index, source_trials
-from Training.worst_cases import MOST_PICTURES, WorstCases
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -23,10 +23,10 @@ from KidneyTumorCascadeLib.bundle import verify_bundle
 from KidneyTumorCascadeLib.bundle_format import BUNDLE_FILE
 from KidneyTumorCascadeLib.report import write_json, write_text_atomically
 from Training.command_line import make_folder, run_command
-from Training.evaluation_files import evidence_for, read_evaluations
-from Training.figures import accuracy_of
-from Training.model_card import card
-from Training.trained_bundle import description_of, read_about, trained_networks, write_networks
+from Training.measuring.evaluation_files import evidence_for, read_evaluations
+from Training.measuring.figures import accuracy_of
+from Training.measuring.model_card import card
+from Training.measuring.trained_bundle import description_of, read_about, trained_networks, write_networks
 
 CARD_FILE = "MODEL_CARD.md"
 

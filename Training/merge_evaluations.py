@@ -18,7 +18,7 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import require_place_for, write_json
 from Training.command_line import run_command
-from Training.evaluation_files import SCHEMA, read_evaluations, unseen_only
+from Training.measuring.evaluation_files import SCHEMA, read_evaluations, unseen_only
 
 
 def merge(out: Path, files: list[Path]) -> None:

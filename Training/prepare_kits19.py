@@ -28,9 +28,9 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_scan
 from Training.cases import require_same_grid
 from Training.command_line import run_command
-from Training.pool_arguments import add_pool_arguments, plan_of
-from Training.pool_building import DataSet, build_pool, summary
-from Training.prepared_case import Candidate, LabelledScan
+from Training.preparation.pool_arguments import add_pool_arguments, plan_of
+from Training.preparation.pool_building import DataSet, build_pool, summary
+from Training.preparation.prepared_case import Candidate, LabelledScan
 
 CASE_FOLDERS = "case_[0-9][0-9][0-9][0-9][0-9]"
 DATA_FOLDERS = (".", "data", "dataset", "kits21/data")

@@ -30,11 +30,11 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import read_scan
 from Training.command_line import positive, run_command
-from Training.drawn_labels import SegmentNames, read_drawn_labels
-from Training.pool_arguments import add_pool_arguments, plan_of
-from Training.pool_building import DataSet, build_pool, summary
-from Training.prepared_case import Candidate, LabelledScan
-from Training.splits import Split
+from Training.preparation.drawn_labels import SegmentNames, read_drawn_labels
+from Training.preparation.pool_arguments import add_pool_arguments, plan_of
+from Training.preparation.pool_building import DataSet, build_pool, summary
+from Training.preparation.prepared_case import Candidate, LabelledScan
+from Training.preparation.splits import Split
 
 SCAN_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION_ENDING = ".seg.nrrd"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
-from Training.anatomies import organ_numbers
+from Training.anatomy.anatomies import organ_numbers
 
 SPLITS = ("train", "validation")
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"

@@ -29,14 +29,14 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
-from Training.anatomy_pool import anatomies_of, transplants_of
+from Training.anatomy.anatomy_pool import anatomies_of, transplants_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, run_command
-from Training.kidney_changes import without_kidney
 from Training.lesion_shapes import Shape, shapes_of
 from Training.lesions import CYST, grow
-from Training.scan_changes import changed_patient, changed_scanner
 from Training.sources import SPLITS, Sources, read_sources
+from Training.variation.kidney_changes import without_kidney
+from Training.variation.scan_changes import changed_patient, changed_scanner
 
 FINE_MM, COARSE_MM = 1.5, 3.0
 FINE_MARGIN_MM = 70.0

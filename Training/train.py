@@ -26,11 +26,11 @@ if not __package__:  # run as a file, by torchrun for instance: packages lie bes
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.device import DEVICES, Engine, choose_device
-from Training.board import require_tensorboard
 from Training.command_line import make_folder, natural, positive, run_command
-from Training.distributed import Processes, connected, joined_processes, take_gpu
-from Training.settings import StageSettings, read_settings
-from Training.trainer import Trainer
+from Training.fitting.board import require_tensorboard
+from Training.fitting.distributed import Processes, connected, joined_processes, take_gpu
+from Training.fitting.settings import StageSettings, read_settings
+from Training.fitting.trainer import Trainer
 
 ALL = "all"
 

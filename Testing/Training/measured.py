@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from Training.case_names import origin_of
-from Training.evaluation_files import SCHEMA
+from Training.measuring.evaluation_files import SCHEMA
 
 WEIGHTS = {"roi": "1" * 64, "kidney": "2" * 64, "tumor": "3" * 64}
 

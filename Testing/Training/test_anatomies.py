@@ -12,14 +12,14 @@ from scipy import ndimage
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.volume import Volume, write_volume
-from Training import anatomy_cases, anatomy_pool
-from Training.anatomies import KidneyMap, OrganMap, organ_numbers, read_kidneys, read_organs
-from Training.anatomy_bodies import body_of, frame_of
-from Training.anatomy_cases import Wish, anatomy_case, rendered
-from Training.anatomy_labels import Tissue
-from Training.anatomy_sides import between_kidneys, sides_of
-from Training.anatomy_tissue import PHASES, blurred, random_look
-from Training.anatomy_warp import Warp, warped
+from Training.anatomy import anatomy_cases, anatomy_pool
+from Training.anatomy.anatomies import KidneyMap, OrganMap, organ_numbers, read_kidneys, read_organs
+from Training.anatomy.anatomy_bodies import body_of, frame_of
+from Training.anatomy.anatomy_cases import Wish, anatomy_case, rendered
+from Training.anatomy.anatomy_labels import Tissue
+from Training.anatomy.anatomy_sides import between_kidneys, sides_of
+from Training.anatomy.anatomy_tissue import PHASES, blurred, random_look
+from Training.anatomy.anatomy_warp import Warp, warped
 from Training.cases import KIDNEY, TUMOR, Case
 from Training.sources import AnatomySource, Sources
 

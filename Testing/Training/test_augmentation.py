@@ -10,7 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from Training.augmentation import (
+from Training.cases import AIR_HU
+from Training.fitting.augmentation import (
     PLAIN_INTENSITY,
     PLAIN_SPATIAL,
     IntensityRange,
@@ -22,7 +23,6 @@ from Training.augmentation import (
     rotation,
     sample,
 )
-from Training.cases import AIR_HU
 
 PATCH = (9, 10, 11)
 CENTER = torch.tensor([14.3, 12.9, 13.6])

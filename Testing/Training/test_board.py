@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from KidneyTumorCascadeLib.errors import SetupError
-from Training import board
-from Training.board import FOUND_COLOUR, LABEL_COLOUR, TINT, Board, make_board, picture, require_tensorboard
-from Training.training_log import Interval
-from Training.validation import Panel
+from Training.fitting import board
+from Training.fitting.board import FOUND_COLOUR, LABEL_COLOUR, TINT, Board, make_board, picture, require_tensorboard
+from Training.fitting.training_log import Interval
+from Training.fitting.validation import Panel
 
 INTERVAL = Interval(8, 0.5, 0.25, 0.75, 1.5, 0.0625, 0.0015)
 

@@ -18,7 +18,7 @@ from KidneyTumorCascadeLib.cascade import SegmentedBox
 from KidneyTumorCascadeLib.geometry import Geometry, box_of_slices
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.volume import Volume
-from Training.calibration import Reliability, reliability, reliability_in_boxes, voxels_within, write_reliability_plot
+from Training.measuring.calibration import Reliability, reliability, reliability_in_boxes, voxels_within, write_reliability_plot
 
 
 def error_by_hand(probabilities: np.ndarray, foreground: np.ndarray) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Training.case_choice import CaseChoice, tumor_contrast_hu
 from Training.cases import Case
+from Training.fitting.case_choice import CaseChoice, tumor_contrast_hu
 
 
 def case_with(tumor_hu: int | None, edge: int = 10) -> Case:

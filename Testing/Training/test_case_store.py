@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from Training import case_store
-from Training.case_store import CaseStore, free_bytes
 from Training.cases import Case
+from Training.fitting import case_store
+from Training.fitting.case_store import CaseStore, free_bytes
 
 CPU = torch.device("cpu")
 WHERE = (slice(3, 11), slice(20, 40), slice(5, 70))

@@ -11,7 +11,7 @@ from PIL import Image
 from KidneyTumorCascadeLib.errors import InputError
 from Training import curves
 from Training.curves import Curve, draw_curves, read_curve, runs_in
-from Training.training_log import Interval, append_to_log, cut_log
+from Training.fitting.training_log import Interval, append_to_log, cut_log
 
 pytest.importorskip("matplotlib")
 OLDER = "step,loss,validation_dice,seconds_per_step\r\n250,1.29,0.1,1.2\r\n500,0.81,0.47,1.1\r\n"

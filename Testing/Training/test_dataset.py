@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
-from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
-from Training.case_choice import CaseChoice
 from Training.cases import Case
-from Training.dataset import PatchSource, Sampling, focus_places, neighbourhood, target_of
-from Training.losses import IGNORED
+from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
+from Training.fitting.case_choice import CaseChoice
+from Training.fitting.dataset import PatchSource, Sampling, focus_places, neighbourhood, target_of
+from Training.fitting.losses import IGNORED
 
 CPU = torch.device("cpu")
 NORMALIZATION = FixedNormalization()

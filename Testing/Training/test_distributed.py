@@ -17,9 +17,10 @@ import torch
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
 from Testing.Training import train_and_tell
-from Training import distributed, train
-from Training.distributed import Processes, connected, joined_processes, take_gpu
-from Training.trainer import patch_seed
+from Training import train
+from Training.fitting import distributed
+from Training.fitting.distributed import Processes, connected, joined_processes, take_gpu
+from Training.fitting.trainer import patch_seed
 
 SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 ROOT = SMOKE.parents[2]

@@ -21,11 +21,11 @@ from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_sc
 from Training import evaluate, export_bundle
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL
 from Training.cases import Case
-from Training.evaluation_files import read_evaluations
-from Training.evaluation_tables import as_csv, line, table
-from Training.scoring import Row, segment_and_score
+from Training.measuring.evaluation_files import read_evaluations
+from Training.measuring.evaluation_tables import as_csv, line, table
+from Training.measuring.scoring import Row, segment_and_score
+from Training.measuring.trials import Trial, pool_trials, read_index, source_trials
 from Training.sources import read_sources
-from Training.trials import Trial, pool_trials, read_index, source_trials
 
 SMOKE = Path(evaluate.__file__).parent / "configs" / "smoke.json"
 BOTH = ("train", "validation")

@@ -12,7 +12,7 @@ import pytest
 from KidneyTumorCascadeLib.errors import InputError
 from Testing.Training.measured import WEIGHTS, evaluation, measured_case, write
 from Training import merge_evaluations
-from Training.evaluation_files import evidence_for, read_evaluations, unseen_only
+from Training.measuring.evaluation_files import evidence_for, read_evaluations, unseen_only
 
 OTHERS = {stage: digest[::-1].replace("1", "7") for stage, digest in WEIGHTS.items()}
 THIRD = {**WEIGHTS, "tumor": "9" * 64}

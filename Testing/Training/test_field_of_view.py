@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Training.cases import AIR_HU, Case
-from Training.field_of_view import body_mask, with_circular_view, with_ends_cut, with_kidneys_cut, with_narrow_view, with_other_couch
+from Training.variation.field_of_view import body_mask, with_circular_view, with_ends_cut, with_kidneys_cut, with_narrow_view, with_other_couch
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from Training.cases import Case
-from Training.contrast_phases import PHASES, WEIGHTS, draw_uptake
-from Training.kidney_changes import depth_mm, enlarged, recontrasted, with_kidney_phase, with_stones, without_kidneys
+from Training.variation.contrast_phases import PHASES, WEIGHTS, draw_uptake
+from Training.variation.kidney_changes import depth_mm, enlarged, recontrasted, with_kidney_phase, with_stones, without_kidneys
 
 SEEDS = range(4)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from Training.lesion_detection import LEAST_IOU, SPECK_ML, Share, detect, found_by_size, lesion_of, overlap_table, sphere_diameter_mm
+from Training.measuring.lesion_detection import LEAST_IOU, SPECK_ML, Share, detect, found_by_size, lesion_of, overlap_table, sphere_diameter_mm
 
 # Every voxel is above the size of a speck.
 VOXEL_ML = 1.0

@@ -8,7 +8,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from Training.losses import IGNORED, LENIENT_SMOOTH, LOSSES, PATCH_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
+from Training.fitting.losses import IGNORED, LENIENT_SMOOTH, LOSSES, PATCH_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
 
 
 @pytest.fixture

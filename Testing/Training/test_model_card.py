@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from Testing.Training.measured import WEIGHTS, evaluation, lesion, measured_case
-from Training.evaluation_files import Evidence, evidence_for
-from Training.figures import accuracy_of, aims
-from Training.model_card import card
+from Training.measuring.evaluation_files import Evidence, evidence_for
+from Training.measuring.figures import accuracy_of, aims
+from Training.measuring.model_card import card
 
 OTHERS = {stage: "abcdef" + digest[6:] for stage, digest in WEIGHTS.items()}
 CONTENT: dict[str, Any] = {

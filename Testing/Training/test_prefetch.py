@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from Training import prefetch
-from Training.prefetch import Prefetcher
+from Training.fitting import prefetch
+from Training.fitting.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
 

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from KidneyTumorCascadeLib.errors import SetupError
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume, write_volume
 from Testing.Training.kits_phantoms import kits_phantom, write_kits
-from Training import cases, pool_building, prepare_kits19, synthesis
+from Training import cases, prepare_kits19, synthesis
 from Training.cases import Case, around, case_around_kidneys, cubic_case, load_case, load_cases
-from Training.prepared_case import Candidate, Job, Outcome, Resolution, file_state, prepare, unchanged
+from Training.preparation import pool_building
+from Training.preparation.prepared_case import Candidate, Job, Outcome, Resolution, file_state, prepare, unchanged
 
 ROOT = Path(prepare_kits19.__file__).resolve().parents[1]
 QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--coarse-mm", "9", "--workers", "1"]

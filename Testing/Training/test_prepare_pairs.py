@@ -20,9 +20,9 @@ from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Testing.Training.kits_phantoms import kits_phantom
 from Training import prepare_pairs
 from Training.cases import around, case_around_kidneys, load_case
-from Training.drawn_labels import SegmentNames, placed, read_drawn_labels
+from Training.measuring.trials import indexed_trials, read_index
+from Training.preparation.drawn_labels import SegmentNames, placed, read_drawn_labels
 from Training.prepare_pairs import role_of
-from Training.trials import indexed_trials, read_index
 
 QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--coarse-mm", "9", "--workers", "1"]
 KIDNEYS = {"Right kidney": 1, "Left kidney": 2, "Right tumor": 3}

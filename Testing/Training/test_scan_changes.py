@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from Training import scan_changes
-from Training.abdomen_changes import gas_pockets, with_ascites, with_bowel_contents
 from Training.cases import AIR_HU, DENSEST_HU, Case, read_case
-from Training.contrast_phases import PHASES, draw_uptake
-from Training.phase_changes import closed_in_plane, find_spine, interpolated, is_enhanced, moved_along_hu, with_phase
-from Training.scan_changes import changed_patient, changed_scan, changed_scanner
+from Training.variation import scan_changes
+from Training.variation.abdomen_changes import gas_pockets, with_ascites, with_bowel_contents
+from Training.variation.contrast_phases import PHASES, draw_uptake
+from Training.variation.phase_changes import closed_in_plane, find_spine, interpolated, is_enhanced, moved_along_hu, with_phase
+from Training.variation.scan_changes import changed_patient, changed_scan, changed_scanner
 
 AORTA, LIVER, MUSCLE, SPINE, GAS, FAT, KIDNEY = range(1, 8)
 WITHOUT = {AORTA: 42, LIVER: 55, MUSCLE: 52, SPINE: 500, GAS: -980, FAT: -100, KIDNEY: 35}

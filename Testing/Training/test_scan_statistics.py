@@ -10,7 +10,7 @@ import pytest
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization, StatisticalNormalization
 from Training.cases import Case
-from Training.scan_statistics import normalization_of_cases
+from Training.fitting.scan_statistics import normalization_of_cases
 
 PUBLISHED = StatisticalNormalization(sigma=2.5)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from Training.cases import AIR_HU, Case
-from Training.projections import ANGLES, Projector
-from Training.scan_filters import blurred, expanded, shrunk, smooth_field, without_noise
-from Training.scanner_changes import hardening_error, slab_matrix, with_beam_hardening, with_kernel, with_thick_slices
+from Training.variation.projections import ANGLES, Projector
+from Training.variation.scan_filters import blurred, expanded, shrunk, smooth_field, without_noise
+from Training.variation.scanner_changes import hardening_error, slab_matrix, with_beam_hardening, with_kernel, with_thick_slices
 
 
 def test_nothing_asked_is_nothing_done(body: Case) -> None:

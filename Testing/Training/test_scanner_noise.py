@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from Training.cases import AIR_HU, Case
-from Training.scanner_noise import Spectrum, noise_sds, noise_tiles, repeated, wedge, with_noise
+from Training.variation.scanner_noise import Spectrum, noise_sds, noise_tiles, repeated, wedge, with_noise
 
 
 @pytest.fixture(scope="module")

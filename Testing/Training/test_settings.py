@@ -14,10 +14,10 @@ from KidneyTumorCascadeLib.bundle_format import FOREGROUNDS, PATCH_LIMITS, STAGE
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.normalization import StatisticalNormalization
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape, count_parameters
-from Training import settings
-from Training.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
-from Training.optimization import learning_rate, make_optimizer
-from Training.settings import OptimizerSettings, read_config, read_settings
+from Training.fitting import settings
+from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
+from Training.fitting.optimization import learning_rate, make_optimizer
+from Training.fitting.settings import OptimizerSettings, read_config, read_settings
 
 FOLDER = Path(settings.__file__).parent / "configs"
 # Beside the configurations of trainings lie lists of trials.

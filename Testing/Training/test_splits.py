@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from KidneyTumorCascadeLib.errors import InputError
-from Training.splits import Split, assign, default_split, drawn_order, require_enough, split_argument
+from Training.preparation.splits import Split, assign, default_split, drawn_order, require_enough, split_argument
 
 NAMES = st.lists(st.integers(0, 99_999).map("case_{:05d}".format), min_size=2, max_size=60, unique=True)
 SEEDS = st.integers(0, 1000)

@@ -16,8 +16,8 @@ from KidneyTumorCascadeLib.normalization import FixedNormalization, StatisticalN
 from KidneyTumorCascadeLib.vnet import VNet
 from Testing.tiny_bundle import SHAPE, make_tiny_bundle
 from Training import train
-from Training.settings import StageSettings, read_settings
-from Training.starting_weights import start_network
+from Training.fitting.settings import StageSettings, read_settings
+from Training.fitting.starting_weights import start_network
 
 CONFIGS = Path(train.__file__).parent / "configs"
 

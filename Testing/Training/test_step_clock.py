@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from Training.step_clock import StepClock, share
+from Training.fitting.step_clock import StepClock, share
 
 
 def test_waiting_is_counted_within_steps() -> None:

@@ -15,7 +15,7 @@ import torch
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training import synthesis
-from Training.anatomy_pool import anatomy_name, transplant_name
+from Training.anatomy.anatomy_pool import anatomy_name, transplant_name
 from Training.cases import Case, load_cases
 from Training.lesion_shapes import Shape, shape_of
 from Training.sources import Sources, read_sources

@@ -21,14 +21,15 @@ from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.normalization import StatisticalNormalization
 from KidneyTumorCascadeLib.vnet import VNet
 from Testing.Training.train_and_tell import digest
-from Training import board, export_bundle, optimization, train, validation
+from Training import export_bundle, train
 from Training.curves import can_draw
-from Training.losses import LOSSES
-from Training.optimization import MovingAverage
-from Training.settings import StageSettings, read_settings
-from Training.trainer import Trainer
-from Training.training_log import Interval, append_to_log
-from Training.watch import Watch
+from Training.fitting import board, optimization, validation
+from Training.fitting.losses import LOSSES
+from Training.fitting.optimization import MovingAverage
+from Training.fitting.settings import StageSettings, read_settings
+from Training.fitting.trainer import Trainer
+from Training.fitting.training_log import Interval, append_to_log
+from Training.fitting.watch import Watch
 
 SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 ROOT = SMOKE.parent.parent.parent

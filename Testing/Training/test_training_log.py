@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from KidneyTumorCascadeLib.errors import InputError, SetupError
-from Training.training_log import COLUMNS, Interval, append_to_log, cut_log, read_log
+from Training.fitting.training_log import COLUMNS, Interval, append_to_log, cut_log, read_log
 
 OLDER = "step,loss,validation_dice,seconds_per_step\r\n250,1.29,0.1,1.2\r\n500,0.81,0.47,1.1\r\n"
 

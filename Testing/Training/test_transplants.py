@@ -9,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 from KidneyTumorCascadeLib.errors import InputError
-from Training.anatomies import KidneyMap
-from Training.anatomy_pool import transplants_of
+from Training.anatomy.anatomies import KidneyMap
+from Training.anatomy.anatomy_pool import transplants_of
+from Training.anatomy.transplants import parenchyma_of, transplanted
 from Training.cases import KIDNEY, TUMOR, Case
 from Training.sources import Sources
-from Training.transplants import parenchyma_of, transplanted
 
 
 @pytest.fixture(scope="module")

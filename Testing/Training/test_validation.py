@@ -9,9 +9,9 @@ import torch
 
 from KidneyTumorCascadeLib.device import Engine
 from Training import train
-from Training.losses import IGNORED
-from Training.settings import read_settings
-from Training.validation import count_patches, dice_of, make_panel, overlap_and_total, validation_patches
+from Training.fitting.losses import IGNORED
+from Training.fitting.settings import read_settings
+from Training.fitting.validation import count_patches, dice_of, make_panel, overlap_and_total, validation_patches
 
 SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 CPU = Engine(torch.device("cpu"), torch.float32, "CPU, float32")

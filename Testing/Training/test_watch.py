@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from Training.watch import BLOCK_STEPS, BLOCKS_NEEDED, Watch
+from Training.fitting.watch import BLOCK_STEPS, BLOCKS_NEEDED, Watch
 
 
 def warnings(losses: list[float]) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from KidneyTumorCascadeLib.slice_picture import AXIAL, CORONAL, KIDNEY_COLOR, TUMOR_COLOR
 from KidneyTumorCascadeLib.volume import Volume
 from Training.cases import Case
-from Training.worst_cases import CELL, GAP, MARGIN, TEXT_SIZE, WorstCases, lowest_dice, picture_of, worst_slice
+from Training.measuring.worst_cases import CELL, GAP, MARGIN, TEXT_SIZE, WorstCases, lowest_dice, picture_of, worst_slice
 
 TOP = MARGIN + 2 * (TEXT_SIZE + GAP)
 

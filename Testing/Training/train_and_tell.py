@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from KidneyTumorCascadeLib.device import Engine
-from Training import train, validation
-from Training.distributed import Processes
-from Training.losses import LOSSES
-from Training.settings import StageSettings
-from Training.trainer import Trainer
+from Training import train
+from Training.fitting import validation
+from Training.fitting.distributed import Processes
+from Training.fitting.losses import LOSSES
+from Training.fitting.settings import StageSettings
+from Training.fitting.trainer import Trainer
 
 usual_stage = train.train_stage
 

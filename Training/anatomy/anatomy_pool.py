@@ -1,0 +1,94 @@
+"""Anatomies and transplants for one side of the split, each reproducible by its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from KidneyTumorCascadeLib.errors import InputError
+from Training.anatomy.anatomies import SCALES, KidneyMap, OrganMap, read_kidneys, read_organs
+from Training.anatomy.anatomy_cases import Wish, anatomy_case, random_wish
+from Training.anatomy.transplants import transplanted
+from Training.cases import Case
+from Training.sources import SPLITS, AnatomySource, Sources
+from Training.variation.scan_changes import changed_patient, changed_scanner
+
+OWN_KIDNEYS_PROBABILITY = 0.15
+ANATOMY_STREAM, TRANSPLANT_STREAM = 101, 102
+TRIES = 8
+# Names are unique over both sides of the split.
+FIRST_VALIDATION_ANATOMY = 90_000
+
+
+def anatomy_name(split: str, index: int) -> str:
+    """What a rendered anatomy is called."""
+    return f"anatomy_{index + FIRST_VALIDATION_ANATOMY * (split == 'validation'):05d}"
+
+
+def transplant_name(name: str, index: int) -> str:
+    """What a scan with another patient's kidneys is called."""
+    return f"{name}_k{index:03d}"
+
+
+def anatomies_of(sources: Sources, split: str, count: int, seed: int, device: torch.device) -> Iterator[tuple[Case, np.random.Generator]]:
+    """That many rendered patients of one side, each with the generator that may change it further.
+
+    Training takes kidneys at random; validation takes patient after patient, kidneys whole, so that no patient comes twice before all came once.
+    Raises InputError when there is no abdomen on that side.
+    """
+    organs, kidneys = of_kind(sources, split, "organs"), of_kind(sources, split, "kidneys")
+    if count and not organs:
+        raise InputError(f"No anatomy of the {split} split is an abdomen (kind organs); add one, or ask for no anatomies.")
+    for index in range(count):
+        rng = np.random.default_rng([seed, SPLITS.index(split), ANATOMY_STREAM, index])
+        body = read_body(organs[int(rng.integers(len(organs)))])
+        donor = donor_of(kidneys, index, split, rng)
+        wish = random_wish(rng) if split == "train" else Wish()
+        yield anatomy_case(anatomy_name(split, index), body, donor, rng, wish, device), rng
+
+
+def of_kind(sources: Sources, split: str, kind: str) -> list[AnatomySource]:
+    """The label maps of that kind on one side."""
+    return [source for source in sources.anatomies if source.split == split and source.kind == kind]
+
+
+def read_body(source: AnatomySource) -> OrganMap:
+    """An abdomen, at the scale that its scheme is known to need."""
+    return read_organs(source.labels, source.organs, SCALES.get(source.scheme, 1.0))
+
+
+def donor_of(kidneys: Sequence[AnatomySource], index: int, split: str, rng: np.random.Generator) -> KidneyMap | None:
+    """Whose kidneys an anatomy gets; None for the abdomen's own."""
+    if not kidneys or (split == "train" and rng.random() < OWN_KIDNEYS_PROBABILITY):
+        return None
+    source = kidneys[int(rng.integers(len(kidneys))) if split == "train" else index % len(kidneys)]
+    return read_kidneys(source.labels, dict(source.organs))
+
+
+def transplants_of(sources: Sources, split: str, scans: Sequence[Case], count: int, seed: int) -> Iterator[Case]:
+    """That many of the scans (with kidneys of their own) with kidneys of patients of the same side.
+
+    Patients that do not fit are passed over for others, a few times. Raises InputError when that side has no scan or no kidneys.
+    """
+    kidneys = of_kind(sources, split, "kidneys")
+    if count and not (kidneys and scans):
+        raise InputError(f"The {split} split has no scan with kidneys or no anatomy of the kind kidneys; add them, or ask for no transplants.")
+    for index in range(count):
+        rng = np.random.default_rng([seed, SPLITS.index(split), TRANSPLANT_STREAM, index])
+        case = transplant_of(scans[index % len(scans)], kidneys, rng)
+        if case is not None:
+            yield replace(case, name=transplant_name(case.name, index))
+
+
+def transplant_of(scan: Case, kidneys: Sequence[AnatomySource], rng: np.random.Generator) -> Case | None:
+    """One changed copy of a scan with the first of a few patients' kidneys that fit; None when none does."""
+    patient = changed_patient(scan, rng)
+    for _ in range(TRIES):
+        source = kidneys[int(rng.integers(len(kidneys)))]
+        case = transplanted(patient, read_kidneys(source.labels, dict(source.organs)), rng)
+        if case is not None:
+            return changed_scanner(case, rng)
+    return None

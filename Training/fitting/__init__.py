@@ -1,0 +1,1 @@
+"""From cases to weights: patches, losses, steps, checkpoints, logs."""

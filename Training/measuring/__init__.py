@@ -1,0 +1,1 @@
+"""From weights to figures: scores, detection, calibration, pictures, the model card."""

@@ -1,0 +1,119 @@
+"""What a bundle is evaluated on: real scans of SOURCES.json, cases of a KiTS19 folder, cases that a pool was given by synthesis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.volume import Volume, read_volume
+from Training.case_names import REAL, origin_of
+from Training.cases import load_case, read_labels
+from Training.preparation.drawn_labels import SegmentNames, read_drawn_labels
+from Training.sources import SPLITS, Sources
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A scan to be segmented, and what is known of it.
+
+    Attributes:
+        labels: reference label map, None where there is nothing to find.
+        trained_on: the weights have seen it in training.
+        has_tumors: the reference tells tumors from kidney; else every tumor voxel found is an invented one.
+        origin: how it was made, one of those in `case_names`.
+        whole: whether it shows its kidneys whole; None where nobody said so.
+    """
+
+    name: str
+    scan: Volume
+    labels: Volume | None
+    trained_on: bool
+    has_tumors: bool
+    origin: str = REAL
+    whole: bool | None = None
+
+
+@dataclass(frozen=True)
+class IndexedCase:
+    """One entry of the index that `Training/prepare_kits19.py` or `Training/prepare_pairs.py` writes.
+
+    `names` says what segments mean that do not say so themselves.
+    """
+
+    name: str
+    split: str
+    ct: Path
+    labels: Path
+    names: SegmentNames = field(default_factory=SegmentNames)
+
+
+def source_trials(sources: Sources, splits: Sequence[str]) -> Iterator[Trial]:
+    """The real scans of SOURCES.json."""
+    for scan in sources.scans:
+        if scan.split in splits:
+            labels = read_labels(scan.labels, scan.kidney_labels) if scan.labels else None
+            yield Trial(scan.name, read_volume(scan.ct), labels, scan.split == "train", not scan.kidney_labels, REAL, scan.whole)
+
+
+def pool_trials(pool: Path, splits: Sequence[str]) -> Iterator[Trial]:
+    """The cases of a pool that are not plain real scans: those are evaluated on their own voxels, which `SOURCES.json` or an index name."""
+    for split in splits:
+        for path in sorted((pool / split / "fine").glob("*.npz")):
+            if origin_of(path.stem) != REAL:
+                case = load_case(path)
+                scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
+                yield Trial(case.name, scan, labels, split == "train", has_tumors=True, origin=origin_of(case.name))
+
+
+def indexed_trials(cases: Sequence[IndexedCase]) -> Iterator[Trial]:
+    """Original images of a prepared folder with their labels."""
+    for case in cases:
+        scan = read_volume(case.ct)
+        labels = read_drawn_labels(case.labels, scan.geometry, case.names)
+        yield Trial(case.name, scan, labels, case.split == "train", has_tumors=True)
+
+
+def read_index(path: Path, data: Path, splits: Sequence[str]) -> list[IndexedCase]:
+    """The cases of these splits in an index, with their files in the folder `data`.
+
+    Raises InputError when the index cannot be read or is none, or when a file is missing.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        names = segment_names(index.get("options", {}).get("segment_names", {}))
+        cases = [indexed_case(entry, data, names) for entry in index["cases"]]
+    except OSError as error:
+        raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no index of a prepared folder ({error!r}); prepare the data again.") from error
+    chosen = [case for case in cases if case.split in splits]
+    missing = [file for case in chosen for file in (case.ct, case.labels) if not file.exists()]
+    if missing:
+        raise InputError(
+            f"{path} names {missing[0]}, which does not exist ({len(missing)} such in all); give the folder that was prepared as --data."
+        )
+    return chosen
+
+
+def segment_names(names: Mapping[str, Sequence[str]]) -> SegmentNames:
+    """What an index says of the names of segments. Raises TypeError for a kind of meaning that does not exist."""
+    return SegmentNames(**{meaning: frozenset(words) for meaning, words in names.items()})
+
+
+def indexed_case(entry: dict[str, Any], data: Path, names: SegmentNames) -> IndexedCase:
+    """One entry of an index. Raises KeyError, TypeError or ValueError when it is not as described."""
+    if entry["split"] not in SPLITS:
+        raise ValueError(f"split is one of {', '.join(SPLITS)}, not {entry['split']!r}")
+    return IndexedCase(str(entry["name"]), entry["split"], data / entry["ct"], data / entry["labels"], names)
+
+
+def touches_border(labels: Volume) -> bool:
+    """Whether anything labelled lies on a face of the scan, so that more of it may lie outside."""
+    found = labels.voxels > 0
+    return any(bool(np.take(found, (0, -1), axis=axis).any()) for axis in range(3))

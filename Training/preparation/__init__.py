@@ -1,0 +1,1 @@
+"""Labelled scans of other people made into cases: checked, split, resampled, indexed."""

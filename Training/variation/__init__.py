@@ -1,0 +1,1 @@
+"""Few real scans made to stand for many patients and scanners."""
