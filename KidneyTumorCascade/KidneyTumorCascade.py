@@ -115,6 +115,7 @@ class KidneyTumorCascadeLogic(ScriptedLoadableModuleLogic):
 
     def stop(self) -> None:
         """Ends the worker."""
+        self.workflow.close()
         self.workflow.engine.stop()
 
 

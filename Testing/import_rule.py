@@ -75,6 +75,7 @@ TORCH_FREE = (
     "box_rules",
     "report",
     "scan_check",
+    "phantom",
     "worker_protocol",
     "worker_messages",
     "worker_client",
@@ -83,7 +84,8 @@ TORCH_FREE = (
 LIBRARY_PACKAGES = {"torch", "numpy", "scipy", "SimpleITK", "safetensors"}
 # Imported inside functions only, so that nothing else waits for them or fails without them.
 LAZY_PACKAGES = {"PIL": {"preview"}}
-SLICER_PACKAGES = {"slicer", "qt", "ctk", "vtk", "numpy"}
+# The last two are modules of Slicer and of its extension PyTorch.
+SLICER_PACKAGES = {"slicer", "qt", "ctk", "vtk", "numpy", "SampleData", "PyTorchUtils"}
 TRAINING_PACKAGES = LIBRARY_PACKAGES | {"matplotlib", "tqdm", "tensorboard", "dask", "distributed", "PIL"}
 
 

@@ -91,7 +91,7 @@ class OpenScans:
         if self._scan is not None and self._scan.state == state and self._scan.file.path.exists():
             self._announce(self._scan, done, failed)
             return
-        self._forget()
+        self.close()
         self._failed = failed
         try:
             path = self._engine.folder / f"scan-{secrets.token_hex(8)}.npy"
@@ -108,6 +108,21 @@ class OpenScans:
             self._fail(Cancelled())
         elif self._request is not None:
             self._engine.cancel(self._request)
+
+    def close(self) -> None:
+        """Lets the worker close the last scan, and removes its file."""
+        scan, self._scan = self._scan, None
+        if scan is None:
+            return
+
+        def remove(_answer: object) -> None:
+            with suppress(OSError):
+                scan.file.path.unlink(missing_ok=True)
+
+        if scan.generation == self._engine.generation and self._engine.alive:
+            self._engine.call(CLOSE_SCAN, {"scan_id": scan.scanId}, remove, remove)
+        else:
+            remove(None)
 
     def _written(self, scan: Scan, done: Callable[[str], None], failed: OnFailed) -> None:
         self._handover = None
@@ -138,21 +153,6 @@ class OpenScans:
         failed, self._failed = self._failed, None
         if failed is not None:
             failed(error)
-
-    def _forget(self) -> None:
-        """Lets the worker close the last scan, and removes its file."""
-        scan, self._scan = self._scan, None
-        if scan is None:
-            return
-
-        def remove(_answer: object) -> None:
-            with suppress(OSError):
-                scan.file.path.unlink(missing_ok=True)
-
-        if scan.generation == self._engine.generation and self._engine.alive:
-            self._engine.call(CLOSE_SCAN, {"scan_id": scan.scanId}, remove, remove)
-        else:
-            remove(None)
 
 
 def stateOf(volume: Any, geometry: Geometry) -> tuple[Any, ...]:

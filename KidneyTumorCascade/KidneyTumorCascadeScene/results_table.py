@@ -22,8 +22,8 @@ Row = tuple[str, ...]
 
 def header() -> Row:
     """The columns' names."""
-    shown = (_("Side"), _("Kidney (ml)"), _("Tumor (ml)"), _("Tumors"), _("Longest (mm)"), _("Mean HU"), _("Warnings"))
-    return (*shown, "L (mm)", "P (mm)", "S (mm)")
+    shown = (_("Side"), _("Kidney ml"), _("Tumor ml"), _("Tumors"), _("Longest mm"), _("Mean HU"), _("Warnings"))
+    return (*shown, "L mm", "P mm", "S mm")
 
 
 def keep(node: Any, measurements: Mapping[str, Mapping[str, Any]], others: bool) -> None:

@@ -98,6 +98,11 @@ class Workflow:
         if self.run is not None:
             self._stop(self.run)
 
+    def close(self) -> None:
+        """For the end of the panel or script: nothing goes on, and the worker holds no scan any more."""
+        self.cancel()
+        self._scans.close()
+
     def wait(self, run: Run) -> Run:
         """For scripts: returns when the run is over, and serves Qt's events meanwhile. Raises its error."""
         loop = qt.QEventLoop()

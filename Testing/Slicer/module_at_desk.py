@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ def warm_engine(command: tuple[str, ...] | None = None) -> Any:
     """An engine that all tests share: to start PyTorch takes seconds. It ends with the tests' process, as with Slicer."""
     from KidneyTumorCascadeScene.engine import Engine
 
-    return Engine(command)
+    engine = Engine(command)
+    atexit.register(engine.stop)
+    return engine
 
 
 class OpenPanel:
@@ -78,9 +81,8 @@ def open_panel(desk: Desk, engine: Any, bundle: Path | None = None) -> Iterator[
             panel.parameters.device = "cpu"
             panel.parameters.bundle = str(bundle) if bundle is not None else ""
             yield panel
-            if panel.workflow.busy:
-                panel.workflow.cancel()
-                panel.wait()
+            panel.workflow.cancel()
+            panel.wait()
     finally:
         module.code.Engine, engine.stop = original, stop
 

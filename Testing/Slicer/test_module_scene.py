@@ -313,5 +313,5 @@ class TestTable:
 
     def test_as_text(self) -> None:
         lines = results_table.textOf(self.make()).splitlines()
-        assert lines[0].startswith("Side,Kidney (ml),Tumor (ml),Tumors,")
+        assert lines[0].startswith("Side,Kidney ml,Tumor ml,Tumors,")
         assert lines[3] == "Left tumor 1,,3.2,,21.0,81,,1.0,2.0,3.0"

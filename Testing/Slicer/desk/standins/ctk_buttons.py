@@ -8,6 +8,7 @@ from Testing.Slicer.desk.pythonqt.binding import QtCore, QtGui, QtWidgets
 from Testing.Slicer.desk.standins.skeleton import register, skeleton
 
 HEADER = 24  # pixels
+NO_LIMIT = 2**24 - 1  # C++'s QWIDGETSIZE_MAX
 
 
 @register
@@ -82,7 +83,7 @@ class ctkCollapsibleButton(skeleton("ctkCollapsibleButton", QtWidgets.QAbstractB
     def _toggled(self, expanded: bool) -> None:
         self._store("collapsed", not expanded)
         show_contents(self, expanded)
-        self.setMaximumHeight(QtWidgets.QWIDGETSIZE_MAX if expanded else HEADER)
+        self.setMaximumHeight(NO_LIMIT if expanded else HEADER)
         self.contentsCollapsed.emit(not expanded)
 
     def _propertyChanged(self, name: str) -> None:
