@@ -14,12 +14,12 @@ from KidneyTumorCascadeLib.bundle_format import FOREGROUNDS, PATCH_LIMITS, STAGE
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.normalization import StatisticalNormalization
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape, count_parameters
-from Training.fitting import settings
+from Training import train
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.fitting.optimization import learning_rate, make_optimizer
 from Training.fitting.settings import OptimizerSettings, read_config, read_settings
 
-FOLDER = Path(settings.__file__).parent / "configs"
+FOLDER = Path(train.__file__).parent / "configs"
 # Beside the configurations of trainings lie lists of trials.
 CONFIGS = sorted(path for path in FOLDER.glob("*.json") if isinstance(json.loads(path.read_text(encoding="utf-8")), dict))
 SMOKE = next(path for path in CONFIGS if path.stem == "smoke")
