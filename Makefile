@@ -13,7 +13,7 @@ CODE := KidneyTumorCascadeLib KidneyTumorCascade Training Testing .ci
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types check constraints cmake-lists icon clean
+.PHONY: help setup demo test lint format types check constraints cmake-lists icon screenshots clean
 
 help:
 	@echo "make setup        .venv with kidney-tumor-cascade and its pinned dependencies"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint         ruff only"
 	@echo "make types        mypy only"
 	@echo "make format       rewrites the code in the house's format"
+	@echo "make screenshots  takes the pictures of the Slicer module in docs/screenshots anew"
 	@echo "make constraints  renews constraints.txt (needs uv)"
 	@echo "make cmake-lists  lists the files of the Slicer extension in its CMake files"
 	@echo "make icon         draws the icon of the Slicer extension"
@@ -54,6 +55,9 @@ test: lint types
 
 format: $(VENV)/.test
 	@$(BIN)/ruff check --fix --quiet $(wildcard $(CODE)); $(BIN)/ruff format --quiet $(wildcard $(CODE))
+
+screenshots: $(VENV)/.test
+	@$(BIN)/python -m Testing.Slicer.screenshots
 
 constraints:
 	@uv pip compile --quiet --universal --python-version 3.10 --all-extras --constraint .ci/torch-version.txt --no-annotate \

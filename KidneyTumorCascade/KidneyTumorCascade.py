@@ -107,7 +107,7 @@ class KidneyTumorCascadeLogic(ScriptedLoadableModuleLogic):
 
     def getParameters(self) -> Parameters:
         """The parameter node of the scene, typed."""
-        return Parameters(self.getParameterNode())
+        return Parameters(self.getParameterNode())  # type: ignore[call-arg]
 
     def segment(self, parameters: Parameters) -> Run:
         """Finds and segments the kidneys of `parameters.ct`, and waits for it. Raises CascadeError."""

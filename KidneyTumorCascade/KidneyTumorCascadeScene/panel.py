@@ -10,12 +10,11 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from KidneyTumorCascadeLib.errors import CascadeError
+from KidneyTumorCascadeLib.errors import Cancelled, CascadeError
 from KidneyTumorCascadeLib.worker_messages import Step
 from KidneyTumorCascadeScene import choices, sentences
 from KidneyTumorCascadeScene.boxes_panel import BoxesPanel
 from KidneyTumorCascadeScene.bundles_panel import BundlesPanel
-from KidneyTumorCascadeScene.parameters import Parameters
 from KidneyTumorCascadeScene.results_panel import ResultsPanel
 from KidneyTumorCascadeScene.roi_boxes import BoxWatcher
 from KidneyTumorCascadeScene.scene_results import boxNodes
@@ -58,7 +57,7 @@ class Panel(VTKObservationMixin):
 
     # --- the parameter node ---
 
-    def connect(self, parameters: Parameters | None) -> None:
+    def connect(self, parameters: Any) -> None:
         """Shows these parameters from now on; none when the scene is closed."""
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
@@ -69,8 +68,9 @@ class Panel(VTKObservationMixin):
             self._ct = parameters.ct
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
-        for choice in (*self._choices, self._bundles):
+        for choice in self._choices:
             choice.connect(parameters)
+        self._bundles.connect(parameters)
         self.update()
 
     def disconnect(self) -> None:
@@ -147,7 +147,7 @@ class Panel(VTKObservationMixin):
         self.ui.progressBar.format = _("Done – 100 %") if run.error is None else ""
         if self._parameters is not None:
             self.update()
-            self.tell(sentences.outcome(run), run.error is not None and not isinstance(run.error, sentences.Cancelled))
+            self.tell(sentences.outcome(run), run.error is not None and not isinstance(run.error, Cancelled))
 
     def tell(self, text: str, problem: bool) -> None:
         """Shows a sentence; how a run ended well is kept with the scene."""

@@ -25,6 +25,7 @@ class ResultsPanel(VTKObservationMixin):
         self._ui = ui
         self._parameters: Any = None
         self._table: Any = None
+        ui.resultsTable.verticalHeader().visible = False
         ui.resultsTable.connect("clicked(QModelIndex)", self._clicked)
         ui.copyButton.connect("clicked()", self._copy)
         ui.exportButton.connect("clicked()", self._export)

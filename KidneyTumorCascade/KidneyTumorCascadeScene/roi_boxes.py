@@ -39,7 +39,9 @@ def makeBox(side: str) -> Any:
     display = node.GetDisplayNode()
     display.SetSelectedColor(*COLORS[side])
     display.SetColor(*COLORS[side])
-    display.SetFillOpacity(0.05)
+    # Nothing lies over the CT but the segments.
+    display.SetFillVisibility(False)
+    display.SetInteractionHandleScale(1.5)
     display.SetPropertiesLabelVisibility(False)
     display.SetHandlesInteractive(True)
     display.SetTranslationHandleVisibility(True)

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from KidneyTumorCascadeScene.volumes import addVolume
 
 NAME = "KidneyPhantom"
+# The patient of the command line's demonstration.
+PATIENT = {"seed": 6, "tumors": 2}
 
 
 def register(thumbnail: Path) -> None:
@@ -32,7 +34,7 @@ def addPhantom(**settings: Any) -> Any:
     """Adds an analytic CT with two kidneys and a tumor to the scene and shows it. `settings`: those of the library's phantom."""
     from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 
-    scan = make_phantom(PhantomSettings(**settings)).volume
+    scan = make_phantom(PhantomSettings(**{**PATIENT, **settings})).volume
     volume = addVolume(scan.voxels, scan.geometry, NAME)
     volume.CreateDefaultDisplayNodes()
     display = volume.GetDisplayNode()

@@ -101,13 +101,14 @@ class Segments:
         if old is None:
             return part.start, mask
         oldStart, oldMask = old
-        start = tuple(int(value) for value in np.minimum(part.start, oldStart))
+        z, y, x = (int(value) for value in np.minimum(part.start, oldStart))
+        start = (z, y, x)
         stop = np.maximum(np.add(part.start, mask.shape), np.add(oldStart, oldMask.shape))
         whole = np.zeros(stop - start, dtype=bool)
         view(whole, start, oldStart, oldMask.shape)[:] = oldMask
         whole &= ~self._ownRegion(part.side, start, whole.shape)
         view(whole, start, part.start, mask.shape)[:] |= mask
-        return start, whole  # type: ignore[return-value]
+        return start, whole
 
     def _current(self, structure: Structure) -> tuple[Size, Mask] | None:
         """Where the segment's voxels begin (z, y, x), and which they are; None when it has none."""

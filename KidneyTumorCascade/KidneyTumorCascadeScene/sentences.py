@@ -23,7 +23,7 @@ def stageName(stage: str) -> str:
 
 
 def progressText(step: Step) -> str:
-    """Stage, percent and remaining time, for a progress bar (a percent sign is doubled by nobody: Qt replaces only %p, %v and %m)."""
+    """Stage, percent and remaining time, for a progress bar. Qt takes a percent sign followed by a space as it stands."""
     text = f"{stageName(step.stage)} – {percent(step)} %"
     return text if step.seconds_left is None else f"{text} – {remaining(step.seconds_left)}"
 
@@ -38,8 +38,14 @@ def remaining(seconds: float) -> str:
     if seconds < 2:
         return _("almost done")
     if seconds < 50:
-        return _("about {n} s left").format(n=5 * round(seconds / 5) or 5)
+        return _("about {n} s left").format(n=max(5, 5 * round(seconds / 5)))
     return _("about {n} min left").format(n=max(1, round(seconds / 60)))
+
+
+def duration(seconds: float) -> str:
+    """How long something took."""
+    whole = max(1, round(seconds))
+    return _("{n} s").format(n=whole) if whole < 60 else _("{m} min {n} s").format(m=whole // 60, n=whole % 60)
 
 
 def outcome(run: Run) -> str:
@@ -51,7 +57,7 @@ def outcome(run: Run) -> str:
     if isinstance(run.result, Found):
         return _("Found {n} kidneys. Correct the boxes if need be, then click Segment.").format(n=len(run.result.boxes))
     if isinstance(run.result, Segmented):
-        return _("Done in {n} s.").format(n=max(1, round(run.clock.elapsed() / 1000))) + " " + summary(run.result)
+        return _("Done in {time}.").format(time=duration(run.clock.elapsed() / 1000)) + " " + summary(run.result)
     return ""
 
 

@@ -72,8 +72,8 @@ class OpenPanel:
 def open_panel(desk: Desk, engine: Any, bundle: Path | None = None) -> Iterator[OpenPanel]:
     """The module's panel over the scene as it is. The engine is not stopped when the panel ends, so that others find it warm."""
     module = desk.load(MODULE)
-    original = module.code.Engine
-    module.code.Engine = lambda: engine
+    code: Any = module.code
+    original, code.Engine = code.Engine, lambda: engine
     stop, engine.stop = engine.stop, lambda: None
     try:
         with module.panel() as widget:
@@ -84,7 +84,7 @@ def open_panel(desk: Desk, engine: Any, bundle: Path | None = None) -> Iterator[
             panel.workflow.cancel()
             panel.wait()
     finally:
-        module.code.Engine, engine.stop = original, stop
+        code.Engine, engine.stop = original, stop
 
 
 def add_scan(scan: Volume, name: str = "CT") -> Any:

@@ -33,7 +33,7 @@ def take(desk: Any, widget: Any, preset: str, folder: Path) -> None:
     """Segments a phantom and takes the pictures: while it runs, and when it is done."""
     from KidneyTumorCascadeScene import sample_data
 
-    sample_data.addPhantom(seed=3, tumors=2)
+    sample_data.addPhantom()
     widget.panel.connect(widget.logic.getParameters())
     widget.logic.getParameters().preset = preset
     window = widget.ui.segmentButton.window()
@@ -98,7 +98,8 @@ def four_up(desk: Any, path: Path) -> None:
     across = np.zeros((VIEW, GAP, 3), np.uint8)
     rows = [np.hstack((axial, across, desk.three_d_view().picture())), np.hstack((coronal, across, sagittal))]
     picture = np.vstack((rows[0], np.zeros((GAP, rows[0].shape[1], 3), np.uint8), rows[1]))
-    Image.fromarray(picture).save(path, optimize=True)
+    # A palette: the noise of a CT in full color takes twice the space.
+    Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     require_small(path)
 
 

@@ -39,8 +39,7 @@ def patient(oblique: bool) -> Phantom:
 
 @cache
 def cascade() -> Cascade:
-    bundle = load_bundle(None)
-    return Cascade(bundle, choose_device("cpu"), preset=bundle.preset("fast"))
+    return Cascade(load_bundle(None), choose_device("cpu"), "fast")
 
 
 @pytest.fixture(params=PLACES)

@@ -207,7 +207,7 @@ class TestHandover:
     def test_the_file_holds_the_voxels(self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(open_scans, "AT_ONCE", 200)  # two slices in a turn, and one in the last
         voxels, done = slicer.util.arrayFromVolume(make_volume()), []
-        handover = Handover(voxels, tmp_path / "ct.npy", lambda: done.append(True), pytest.fail)
+        handover = Handover(voxels, tmp_path / "ct.npy", lambda: done.append(True), lambda error: pytest.fail(str(error)))
         assert done == []
         desk.wait_until(lambda: bool(done))
         assert np.array_equal(np.load(tmp_path / "ct.npy", mmap_mode="r"), voxels)

@@ -185,7 +185,12 @@ class TestBoxes:
         right, left = panel.parameters.rightBox, panel.parameters.leftBox
         runs: list[str | None] = []
         started = panel.workflow.onStarted
-        panel.workflow.onStarted = lambda run: (runs.append(run.side), started(run))
+
+        def note(run: Any) -> None:
+            runs.append(run.side)
+            started(run)
+
+        panel.workflow.onStarted = note
         let_go(right)
         let_go(left)
         left.SetSize(30.0, 30.0, 30.0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import qt
 
+from KidneyTumorCascadeLib.geometry import Geometry, as_vector
 from KidneyTumorCascadeLib.volume import Volume
 from Testing.bright_blocks import make_bright_bundle, make_scan
 from Testing.Slicer.module_at_desk import BRIGHT_WORKER, OpenPanel, add_scan, open_panel, warm_engine
@@ -55,9 +56,9 @@ def fine_scan() -> Volume:
     scan = make_scan()
     factor = 10
     voxels = scan.voxels.repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)
-    spacing = tuple(length / factor for length in scan.geometry.spacing)
+    spacing = as_vector([length / factor for length in scan.geometry.spacing])
     first = scan.geometry.to_patient(np.full(3, (1 / factor - 1) / 2))
-    geometry = type(scan.geometry)(voxels.shape[::-1], spacing, tuple(first), scan.geometry.direction)
+    geometry = Geometry((480, 360, 320), spacing, as_vector(first), scan.geometry.direction)
     return Volume(voxels, geometry)
 
 

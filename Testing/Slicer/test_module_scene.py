@@ -10,7 +10,7 @@ import pytest
 import slicer
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Box, Geometry, as_matrix
+from KidneyTumorCascadeLib.geometry import Box, Geometry, Matrix, as_matrix
 from KidneyTumorCascadeLib.volume import Volume
 from KidneyTumorCascadeScene import results_table, roi_boxes, structures
 from KidneyTumorCascadeScene.parameters import BY_KIND, BY_SIDE
@@ -21,7 +21,7 @@ from Testing.Slicer.module_at_desk import add_scan, labels_of, mask_of, segment_
 SHAPE = (12, 14, 16)
 
 
-def rotation(degrees: float) -> tuple[float, ...]:
+def rotation(degrees: float) -> Matrix:
     """About the axis from feet to head, and then a little about the one from right to left."""
     a, b = np.radians(degrees), np.radians(degrees / 2)
     around_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
