@@ -34,6 +34,7 @@ from Training.lesion_tissue import UNENHANCED_HU
 from Training.lesions import grow
 from Training.realism_picture import write_picture
 from Training.slice_statistics import table
+from Training.slice_window import muscle_grays
 from Training.sources import read_sources
 from Training.tumor_slices import TumorSlice, case_slice, matched, real_slices
 from Training.two_sample import INPUTS, network_auc, statistics_auc
@@ -105,7 +106,7 @@ def measure(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
     real = real_slices(arguments.real, rng)
     if arguments.statistics:
-        sys.stdout.write(json.dumps(table(real), indent=1) + "\n")
+        sys.stdout.write(json.dumps({**table(real), "muscle_gray": muscle_grays(arguments.real)}, indent=1) + "\n")
         return
     if arguments.pool is None or arguments.out is None:
         raise InputError("Without --statistics, give --pool with the synthetic tumors and --out for the result.")
