@@ -68,6 +68,8 @@ class Engine:
         self.generation = 0
         self._command = command
         self._process: WorkerProcess | None = None
+        # Kept until the next one goes: Qt ends a process whose object is gone, and waits for it.
+        self._leaving: WorkerProcess | None = None
         self._requests: dict[int, Request] = {}
         self._ids = itertools.count(1)
         self._folder: Path | None = None
@@ -164,8 +166,7 @@ class Engine:
         elif message.method == LOG:
             logging.info("Kidney tumor cascade: %s", message.params.get("message"))
         elif message.method == ENDING:
-            # What is asked from now on is asked of a new one.
-            self._process = None
+            self._dismiss()
 
     def _progress(self, step: Step) -> None:
         request = self._requests.get(int(step.id))
@@ -196,6 +197,13 @@ class Engine:
             logging.info("The worker's last words:\n%s", process.details)
         for request in requests.values():
             request.failed(Cancelled() if request.cancelled else WorkerGone(goneMessage()))
+
+    def _dismiss(self) -> None:
+        """The process will end by itself: what is asked from now on is asked of a new one, and its end concerns nobody any more."""
+        if self._process is not None:
+            self._process.release()
+        self._leaving = self._process
+        self._ended()
 
     def _tellSilence(self) -> None:
         if self._requests:

@@ -12,7 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError
 from KidneyTumorCascadeLib.worker_messages import Step
-from KidneyTumorCascadeScene import choices, sentences
+from KidneyTumorCascadeScene import bindings, choices, sentences
 from KidneyTumorCascadeScene.boxes_panel import BoxesPanel
 from KidneyTumorCascadeScene.bundles_panel import BundlesPanel
 from KidneyTumorCascadeScene.results_panel import ResultsPanel
@@ -34,13 +34,13 @@ class Panel(VTKObservationMixin):
         self.ui = ui
         self.workflow = workflow
         self._parameters: Any = None
-        self._guiTag: int | None = None
         self._ct: Any = None
         self._boxes = BoxesPanel(ui, self._segmentSide)
         self._results = ResultsPanel(ui)
         self._bundles = BundlesPanel(ui, workflow.engine, self.tell)
         self._watcher = BoxWatcher(self._boxReleased)
         self._choices = self._makeChoices()
+        self._bindings = bindings.bindPanel(ui)
         workflow.onStarted, workflow.onStep, workflow.onEnded = self._started, self._stepped, self._ended
         workflow.engine.onSilence = lambda: self.tell(_("The segmentation process has said nothing for two minutes. Wait, or cancel."), True)
         ui.segmentButton.connect("clicked()", self._segmentOrCancel)
@@ -60,16 +60,14 @@ class Panel(VTKObservationMixin):
     def connect(self, parameters: Any) -> None:
         """Shows these parameters from now on; none when the scene is closed."""
         if self._parameters is not None:
-            self._parameters.disconnectGui(self._guiTag)
             self.removeObservers()
         self._parameters = parameters
         if parameters is not None:
             self._chooseFirstCt()
             self._ct = parameters.ct
-            self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
-        for choice in self._choices:
-            choice.connect(parameters)
+        for shown in (*self._bindings, *self._choices):
+            shown.connect(parameters)
         self._bundles.connect(parameters)
         self.update()
 
@@ -96,8 +94,8 @@ class Panel(VTKObservationMixin):
     def update(self) -> None:
         """Shows everything as it is."""
         parameters, busy = self._parameters, self.workflow.busy
-        for choice in (*self._choices, self._bundles.bundle, self._bundles.preset):
-            choice.show()
+        for shown in (*self._bindings, *self._choices, self._bundles.bundle, self._bundles.preset):
+            shown.show()
         self._boxes.update(parameters, busy)
         self._results.update(parameters)
         self._watcher.watch(boxNodes(parameters) if parameters is not None else {})

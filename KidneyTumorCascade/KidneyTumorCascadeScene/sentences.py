@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from slicer.i18n import tr as _
 
 from KidneyTumorCascadeLib.errors import Cancelled
@@ -57,7 +59,7 @@ def outcome(run: Run) -> str:
     if isinstance(run.result, Found):
         return _("Found {n} kidneys. Correct the boxes if need be, then click Segment.").format(n=len(run.result.boxes))
     if isinstance(run.result, Segmented):
-        return _("Done in {time}.").format(time=duration(run.clock.elapsed() / 1000)) + " " + summary(run.result)
+        return _("Done in {time}.").format(time=duration(time.monotonic() - run.startedAt)) + " " + summary(run.result)
     return ""
 
 

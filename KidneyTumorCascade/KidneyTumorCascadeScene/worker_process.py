@@ -69,9 +69,13 @@ class WorkerProcess:
         self._process.closeWriteChannel()
         self._process.kill()
 
+    def release(self) -> None:
+        """Tells nobody anything any more."""
+        self._onEnded = None
+
     def stop(self, milliseconds: int) -> None:
         """Ends it: by itself within that time, else by force. Tells nobody."""
-        self._onEnded = None
+        self.release()
         self._process.closeWriteChannel()
         if self.running and not self._process.waitForFinished(milliseconds):
             self.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class Run:
     result: Found | Segmented | None = None
     error: CascadeError | None = None
     over: bool = False
-    clock: Any = field(default_factory=qt.QElapsedTimer)
+    startedAt: float = field(default_factory=time.monotonic)
 
 
 class Workflow:
@@ -122,7 +123,6 @@ class Workflow:
             raise InputError(_("Something is being segmented already; wait for it or cancel it."))
         ensurePackages()
         self.run = run
-        run.clock.start()
         self.onStarted(run)
         self.onStep(run, Step(0, PREPARING, 0.0))
         try:

@@ -157,7 +157,7 @@ class TestEngine:
         engine.stop()
 
     def test_a_worker_that_has_idled_is_replaced(self, desk: Desk) -> None:
-        engine = Engine((*MOODY, "--idle-seconds", "0.1"))
+        engine = Engine((*MOODY, "--idle-seconds", "0.5"))
         caller = Caller(desk, engine)
         caller.ask(ENVIRONMENT)
         caller.wait()
