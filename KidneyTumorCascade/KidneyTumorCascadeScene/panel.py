@@ -39,8 +39,7 @@ class Panel(VTKObservationMixin):
         self._results = ResultsPanel(ui)
         self._bundles = BundlesPanel(ui, workflow.engine, self.tell)
         self._watcher = BoxWatcher(self._boxReleased)
-        self._choices = self._makeChoices()
-        self._bindings = bindings.bindPanel(ui)
+        self._shown: list[Any] = [*bindings.bindPanel(ui), *self._makeChoices(), self._bundles.bundle, self._bundles.preset]
         workflow.onStarted, workflow.onStep, workflow.onEnded = self._started, self._stepped, self._ended
         workflow.engine.onSilence = lambda: self.tell(_("The segmentation process has said nothing for two minutes. Wait, or cancel."), True)
         ui.segmentButton.connect("clicked()", self._segmentOrCancel)
@@ -66,7 +65,7 @@ class Panel(VTKObservationMixin):
             self._chooseFirstCt()
             self._ct = parameters.ct
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
-        for shown in (*self._bindings, *self._choices):
+        for shown in self._shown:
             shown.connect(parameters)
         self._bundles.connect(parameters)
         self.update()
@@ -94,7 +93,7 @@ class Panel(VTKObservationMixin):
     def update(self) -> None:
         """Shows everything as it is."""
         parameters, busy = self._parameters, self.workflow.busy
-        for shown in (*self._bindings, *self._choices, self._bundles.bundle, self._bundles.preset):
+        for shown in self._shown:
             shown.show()
         self._boxes.update(parameters, busy)
         self._results.update(parameters)
