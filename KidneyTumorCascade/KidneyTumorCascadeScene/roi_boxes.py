@@ -41,7 +41,7 @@ def makeBox(side: str) -> Any:
     display.SetColor(*COLORS[side])
     # Nothing lies over the CT but the segments.
     display.SetFillVisibility(False)
-    display.SetInteractionHandleScale(1.5)
+    display.SetInteractionHandleScale(2.0)
     display.SetPropertiesLabelVisibility(False)
     display.SetHandlesInteractive(True)
     display.SetTranslationHandleVisibility(True)

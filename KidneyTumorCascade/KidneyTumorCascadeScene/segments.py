@@ -14,10 +14,12 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from KidneyTumorCascadeLib.geometry import Size
 from KidneyTumorCascadeScene.parameters import BY_SIDE
-from KidneyTumorCascadeScene.structures import ALL, Structure, structuresOf
+from KidneyTumorCascadeScene.structures import ALL, KIDNEY, Structure, structuresOf
 from KidneyTumorCascadeScene.volumes import orientedImage, placeBeside
 
 SCHEME, REGION = "KidneyTumorCascade.segments", "KidneyTumorCascade.region."
+# A tumor inside of the kidney is seen through it in 3D.
+KIDNEY_OPACITY = 0.6
 Mask = NDArray[np.bool_]
 
 
@@ -87,6 +89,8 @@ class Segments:
         self._segmentation.AddEmptySegment(structure.identifier, structure.name, structure.color)
         segment = self._segmentation.GetSegment(structure.identifier)
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), structure.terminology)
+        if structure.label == KIDNEY:
+            self._node.GetDisplayNode().SetSegmentOpacity3D(structure.identifier, KIDNEY_OPACITY)
 
     def _sort(self) -> None:
         """Kidneys before tumors, right before left."""

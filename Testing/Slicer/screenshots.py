@@ -49,6 +49,7 @@ def take(desk: Any, widget: Any, preset: str, folder: Path) -> None:
     four_up(desk, folder / "views.png")
     widget.ui.boxesSection.collapsed = widget.ui.resultsSection.collapsed = True
     widget.ui.advancedSection.collapsed = False
+    widget.ui.reportText.visible = False
     save(desk, window, folder / "panel-advanced.png")
 
 
@@ -81,6 +82,8 @@ def aim(desk: Any, widget: Any) -> None:
     three.node.SetBoxVisible(0)
     three.node.SetAxisLabelsVisible(0)
     three.fit()
+    # The boxes, which reach further than the segments, shall be in the picture too.
+    three.renderer.GetActiveCamera().Zoom(0.75)
 
 
 def enlarge(view: Any) -> None:

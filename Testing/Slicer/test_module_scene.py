@@ -246,6 +246,7 @@ class TestSegments:
         assert study_of(node) == study
         assert node.GetTransformNodeID() == transform.GetID()
         assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
+        assert node.GetDisplayNode().GetSegmentOpacity3D("left_kidney") < node.GetDisplayNode().GetSegmentOpacity3D("left_tumor") == 1.0
         segment = node.GetSegmentation().GetSegment("left_tumor")
         assert segment.GetColor() == pytest.approx((144 / 255, 238 / 255, 144 / 255))
         assert segment.GetTerminology() == structures.Structure("left", structures.TUMOR).terminology
