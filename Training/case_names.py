@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
-PHANTOM, ANATOMY, IMPLANTED, REAL = "phantom", "anatomy", "implanted", "real"
+PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL = "phantom", "anatomy", "slab", "implanted", "real"
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {
     PHANTOM: r"phantom_\d+",
-    ANATOMY: r"anatomy_\d+|.+_k\d{3,}",
-    IMPLANTED: r".+_v\d{3,}",
+    ANATOMY: r"anatomy_\d+",
+    SLAB: r"slice_.+",
+    IMPLANTED: r".+_[vk]\d{3,}",
 }
 
 
 def origin_of(name: str) -> str:
     """How a case of that name was made.
 
-    PHANTOM: drawn from geometry alone. ANATOMY: a patient's label map rendered, all of it or its kidneys in a real scan. IMPLANTED: a real
-    scan, changed, with lesions grown into its kidneys. REAL: any other name; a scan as it was acquired.
+    PHANTOM: drawn from geometry alone. ANATOMY: label maps rendered. SLAB: one real slice again and again. IMPLANTED: a real scan, changed,
+    with lesions grown into its kidneys, or with another patient's kidneys and tumors in their place. REAL: any other name; a scan as it was
+    acquired.
     """
     return next((origin for origin, pattern in PATTERNS.items() if re.fullmatch(pattern, name)), REAL)

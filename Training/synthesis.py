@@ -14,7 +14,6 @@ Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from Training.anatomy.anatomy_pool import anatomies_of, transplants_of
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, origin_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, run_command
 from Training.lesion_shapes import Shape, shapes_of
@@ -69,7 +69,7 @@ def phantom_name(seed: int) -> str:
 
 def is_synthetic(name: str) -> bool:
     """Whether a case of that name is a changed copy, a transplant, a rendered anatomy or a phantom."""
-    return bool(re.fullmatch(r".+_[vk]\d{3,}|phantom_\d+|anatomy_\d+", name))
+    return origin_of(name) in (IMPLANTED, ANATOMY, PHANTOM)
 
 
 def real_cases(sources: Sources, split: str) -> Iterator[Case]:

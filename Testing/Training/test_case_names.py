@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, origin_of
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB, origin_of
 from Training.synthesis import copy_name, is_synthetic, phantom_name
 
 
@@ -13,9 +13,10 @@ from Training.synthesis import copy_name, is_synthetic, phantom_name
     [
         ("phantom_20000", PHANTOM),
         ("anatomy_00012", ANATOMY),
-        ("chaos_ct_3_k012", ANATOMY),
+        ("chaos_ct_3_k012", IMPLANTED),
         ("chaos_ct_3_v012", IMPLANTED),
         ("phantom_20000_v001", IMPLANTED),
+        ("slice_10026_60f", SLAB),
         ("case_00012", REAL),
         ("very_viable", REAL),
         ("anatomy_atlas", REAL),

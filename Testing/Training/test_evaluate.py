@@ -123,7 +123,7 @@ def test_synthetic_cases_come_from_the_pool_with_their_origin(tmp_path: Path, bo
     assert {trial.name: trial.origin for trial in pool_trials(tmp_path, ("validation",))} == {
         "anatomy_00012": ANATOMY,
         "phantom_20000": PHANTOM,
-        "real_k001": ANATOMY,
+        "real_k001": IMPLANTED,
         "real_v003": IMPLANTED,
     }
     assert [(trial.name, trial.trained_on) for trial in pool_trials(tmp_path, ("train",))] == [("other_v001", True)]

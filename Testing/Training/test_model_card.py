@@ -33,7 +33,7 @@ CASES = [
     measured_case("one_v000", kidney_dice=0.88, tumor_dice=0.8, reference_tumor_ml=9.0, lesions=[lesion(21.0, True), lesion(19.0, False)]),
     measured_case("one_v001", kidney_dice=0.87, tumor_dice=0.6, reference_tumor_ml=9.0, lesions=[lesion(20.0, False), lesion(45.0, True)]),
     measured_case("anatomy_00001", kidney_dice=0.96, tumor_dice=0.82, reference_tumor_ml=9.0),
-    measured_case("one_k001", kidney_dice=0.98, tumor_dice=0.70, reference_tumor_ml=9.0),
+    measured_case("anatomy_00002", kidney_dice=0.98, tumor_dice=0.70, reference_tumor_ml=9.0),
     measured_case("phantom_20000", kidney_dice=0.9111, tumor_dice=0.2, reference_tumor_ml=9.0),
 ]
 
@@ -113,7 +113,7 @@ def test_groups_sizes_and_calibration_are_those_of_unseen_cases() -> None:
     assert "| 0.40, 3.00 (n = 3) | 0.40 |" in real
     sizes = section(text, "Tumors found, by size")
     assert "| real CT | 0 of 0 | 0 of 0 | 1 of 1 |" in sizes
-    assert "| tumors implanted in real CT | 0 of 1 | 1 of 2 | 1 of 1 |" in sizes
+    assert "| tumors grown or transplanted into real CT | 0 of 1 | 1 of 2 | 1 of 1 |" in sizes
     assert "| real CT | 0.1000 | 0.2500 | - | - |" in section(text, "Calibration of the probabilities")
     assert "0.123" not in text.split("### Every case")[0]
 

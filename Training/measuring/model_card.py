@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB
 from Training.measuring.evaluation_files import Case, Evaluation, Evidence
 from Training.measuring.evaluation_tables import cell
 from Training.measuring.figures import Aim, aims, dices, known, mean_of, median_of, of_origin, reliability_of, shows_kidneys_without_tumor
@@ -14,8 +14,9 @@ from Training.measuring.lesion_detection import found_by_size
 
 ORIGINS = {
     REAL: "real CT",
-    IMPLANTED: "tumors implanted in real CT",
+    IMPLANTED: "tumors grown or transplanted into real CT",
     ANATOMY: "rendered label maps",
+    SLAB: "single real slices as slabs",
     PHANTOM: "phantoms",
 }
 INTENDED_USE = (
