@@ -18,6 +18,8 @@ SMALLEST_ML = 0.3
 RIM_VOXELS = 6
 # Distance (mm) that stands for everywhere beyond the map.
 FAR_MM = 12.0
+# Label maps have corners that masses have not: they are rounded off by this share of the diameter.
+ROUNDING = 0.04
 
 
 @dataclass(frozen=True)
@@ -78,4 +80,5 @@ def turned(shape: Shape, spacing_mm: float, diameter_mm: float, rng: np.random.G
     matrix = random_rotation(rng) * spacing_mm / scale
     offset = (np.array(shape.distance_mm.shape) - 1) / 2.0 - matrix @ np.full(3, half)
     distance = ndimage.affine_transform(shape.distance_mm, matrix, offset, output_shape=(size,) * 3, order=1, mode="constant", cval=FAR_MM)
+    distance = ndimage.gaussian_filter(distance, ROUNDING * diameter_mm / spacing_mm)
     return np.asarray(distance * scale, dtype=np.float32)

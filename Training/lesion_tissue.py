@@ -18,8 +18,8 @@ UNENHANCED_HU = 70.0
 # Mean of the solid tissue as a fraction of the kidney's, and its standard deviation in HU.
 MEAN_FRACTION = {"clear_cell": (0.6, 1.1), "papillary": (0.3, 0.6), "chromophobe": (0.5, 0.85), "oncocytoma": (0.7, 1.1)}
 OTHER_MEAN_FRACTION = (0.45, 0.85)
-SPREAD_HU = {"clear_cell": (12.0, 38.0), "oncocytoma": (7.0, 18.0)}
-OTHER_SPREAD_HU = (5.0, 18.0)
+SPREAD_HU = {"clear_cell": (14.0, 44.0), "oncocytoma": (8.0, 20.0)}
+OTHER_SPREAD_HU = (6.0, 20.0)
 SOLID_HU, TISSUE_HU = (25.0, 220.0), (0.0, 250.0)
 # Power of real tumors' texture falls with frequency about like this (3 dimensions).
 SLOPES = (3.4, 5.0)

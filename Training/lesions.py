@@ -29,12 +29,14 @@ FAT_HU, DARKEST_FAT_HU = -30.0, -160.0
 SPARED_MM = 1.0
 UNKNOWN_KIDNEY_HU = 40.0
 # The best of so many places is taken: masses grow into fat rather than into muscle, and not into bone at all.
-PLACES = 4
+PLACES = 5
 MOST_HARD, MOST_IN_WALL = 0.03, 0.1
+# Holes of gas in a tumor are never seen.
+GAS_WEIGHT = 20.0
 WALL_MM = 9.0
 # How far outside of the kidney's surface a lesion's middle lies, in diameters: most bulge out of it.
-OUTWARD = (-0.3, 0.42)
-STRANDING_SHARE, VESSEL_SHARE, CAPSULE_SHARE = 0.2, 0.15, 0.4
+OUTWARD = (-0.22, 0.45)
+STRANDING_SHARE, VESSEL_SHARE, CAPSULE_SHARE = 0.2, 0.15, 0.25
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,9 @@ def obstruction(case: Case, distance: Field, center: NDArray[np.int64]) -> tuple
     bone, gas = (hu > BONE_HU) & unlabelled, hu < GAS_HU
     wall = ndimage.binary_dilation(bone, iterations=max(1, round(WALL_MM / case.spacing_mm / 3.0))) & other & ~gas
     voxels = float(np.count_nonzero(distance[::3, ::3, ::3] < 0.0)) + 1.0
-    shares = other & (hu > FAT_HU) & ~bone, other & (bone | gas), wall
-    return np.count_nonzero(shares[0]) / voxels, np.count_nonzero(shares[1]) / voxels, np.count_nonzero(shares[2]) / voxels
+    soft = other & (hu > FAT_HU) & ~bone
+    hard = np.count_nonzero(other & bone) + GAS_WEIGHT * np.count_nonzero(other & gas)
+    return np.count_nonzero(soft) / voxels, hard / voxels, np.count_nonzero(wall) / voxels
 
 
 def with_margin(distance: Field, voxels: int) -> Field:
@@ -213,7 +216,7 @@ def blended(
     tissue = tissue_of(kind, inner, spacing_mm, kidney_hu, rng)
     tissue = with_capsule(tissue, inner, kidney_hu, rng) if kind != "cyst" and rng.random() < CAPSULE_SHARE else tissue
     tissue = ndimage.gaussian_filter(tissue, float(rng.uniform(0.4, 0.8)) / spacing_mm)
-    share = np.where(spared[box], 0.0, sigmoid(-inner / rng.uniform(0.6, 1.4) / EDGE_MM * 2.0))
+    share = np.where(spared[box], 0.0, sigmoid(-inner / rng.uniform(0.7, 1.8) / EDGE_MM * 2.0))
     result = hu.copy()
     result[box] = hu[box] * (1.0 - share) + (tissue + grain[box]) * share
     return result

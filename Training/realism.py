@@ -42,6 +42,8 @@ from Training.two_sample import INPUTS, network_auc, statistics_auc
 COPY_PATTERN = r"(.+)_v\d{3,}"
 TRIES = 12
 FORMS_PER_SCAN = 8
+# More of what can be had: the network learns better what gives it away.
+SYNTHETIC_PER_REAL = 2
 # A tumor's slice near its middle is about as wide as a ball of its volume.
 DIAMETER_SPREAD = (0.9, 1.25)
 
@@ -114,7 +116,7 @@ def measure(arguments: argparse.Namespace) -> None:
     candidates = list(made)
     if len({one.group for one in candidates}) < 3:
         raise InputError(f"{arguments.pool} has tumors in less than 3 scans with contrast medium; give a larger pool.")
-    synthetic = matched(real, candidates)
+    synthetic = matched(real, candidates, SYNTHETIC_PER_REAL)
     result = {
         "real": {"slices": len(real), "patients": len({one.group for one in real}), "statistics": table(real)},
         "synthetic": {"slices": len(synthetic), "scans": sorted({one.group for one in synthetic}), "statistics": table(synthetic)},
@@ -135,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--picture", type=Path, help="PNG file to write: real slices above, synthetic ones below")
     parser.add_argument("--statistics", action="store_true", help="only print the real slices' statistics")
-    parser.add_argument("--count", type=positive, default=90, help="tumors to grow")
+    parser.add_argument("--count", type=positive, default=160, help="tumors to grow")
     parser.add_argument("--repeats", type=positive, default=2, help="how often to deal patients into three folds")
     parser.add_argument("--seed", type=natural, default=1)
     return parser

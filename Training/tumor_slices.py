@@ -1,6 +1,6 @@
 """Axial slices of tumors as small pictures that can be compared: real ones from files of 8 bits, synthetic ones from cases.
 
-All are treated alike: the same window, pixels of PIXEL_MM, the same smoothing, the same noise added, 8 bits. Arrays are y, x.
+All are treated alike: the same window, pixels of PIXEL_MM, noise topped up to the same level, the same smoothing, whole grays. Arrays are y, x.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ REAL_PIXEL_MM = 0.78
 PIXEL_MM = 1.5
 PATCH = 64
 SMOOTHING_MM = 1.5
-ADDED_NOISE = 6.0
+# About as noisy as the noisiest tenth of the real slices at PIXEL_MM.
+NOISE_GRAY = 28.0
+# What white noise of deviation 1 differs from its neighbourhood by: sqrt(1 - 2 g(0) + sum g^2) for a Gaussian of one pixel.
+WHITE_SHARE = 0.873
 # Smaller tumors are a few pixels; larger ones fill the patch.
 DIAMETERS_MM = (14.0, 95.0)
 SLICES_PER_PATIENT = 4
@@ -77,7 +80,7 @@ def tumor_slice(group: str, gray: Picture, labels: NDArray[np.uint8], pixel_mm: 
     center = np.argwhere(tumor).mean(axis=0)
     crisp = patch_of(gray, center, pixel_mm)
     masks = [patch_of(mask.astype(np.float32), center, pixel_mm) > 0.5 for mask in (tumor, labels == KIDNEY)]
-    return TumorSlice(group, treated(crisp, rng), crisp, masks[0], masks[1], diameter)
+    return TumorSlice(group, treated(crisp, masks[0], rng), crisp, masks[0], masks[1], diameter)
 
 
 def patch_of(picture: Picture, center: NDArray[np.float64], pixel_mm: float) -> Picture:
@@ -90,10 +93,17 @@ def patch_of(picture: Picture, center: NDArray[np.float64], pixel_mm: float) -> 
     return np.asarray(ndimage.affine_transform(smooth, np.full(2, step), offset, output_shape=(PATCH, PATCH), order=1), dtype=np.float32)
 
 
-def treated(gray: Picture, rng: np.random.Generator) -> Picture:
-    """Smoothed, with noise, and in whole grays: so that neither sharpness nor grain nor rounding tells where a slice is from."""
-    smooth = ndimage.gaussian_filter(gray, SMOOTHING_MM / PIXEL_MM)
-    return np.asarray(np.clip(np.rint(smooth + rng.normal(0.0, ADDED_NOISE, gray.shape)), 0.0, 255.0), dtype=np.float32)
+def treated(gray: Picture, tumor: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+    """Noise topped up to one level, smoothed, and in whole grays: so that neither sharpness nor grain nor rounding tells where a slice is from."""
+    missing = np.sqrt(max(NOISE_GRAY**2 - noise_of(gray, tumor) ** 2, 0.0))
+    smooth = ndimage.gaussian_filter(gray + rng.normal(0.0, 1.0, gray.shape) * missing, SMOOTHING_MM / PIXEL_MM)
+    return np.asarray(np.clip(np.rint(smooth), 0.0, 255.0), dtype=np.float32)
+
+
+def noise_of(gray: Picture, tumor: NDArray[np.bool_]) -> float:
+    """Noise inside a tumor (its standard deviation, were it white), from how pixels differ from their neighbourhood."""
+    difference = (gray - ndimage.gaussian_filter(gray, 1.0))[tumor]
+    return float(np.median(np.abs(difference - np.median(difference)))) * 1.4826 / WHITE_SHARE
 
 
 def real_slices(folder: Path, rng: np.random.Generator) -> list[TumorSlice]:
@@ -135,9 +145,9 @@ def case_slice(case: Case, group: str, rng: np.random.Generator) -> TumorSlice |
     return tumor_slice(group, windowed(case.hu[z]), case.labels[z], case.spacing_mm, rng)
 
 
-def matched(real: Sequence[TumorSlice], synthetic: Sequence[TumorSlice]) -> list[TumorSlice]:
-    """For each real slice the synthetic one that is nearest to it in size, each taken once: size is not what is asked about."""
-    return list(matches(real, synthetic))
+def matched(real: Sequence[TumorSlice], synthetic: Sequence[TumorSlice], times: int = 1) -> list[TumorSlice]:
+    """For each real slice as many synthetic ones, nearest to it in size, none taken twice: size is not what is asked about."""
+    return list(matches([one for one in real for _ in range(times)], synthetic))
 
 
 def matches(real: Sequence[TumorSlice], synthetic: Sequence[TumorSlice]) -> Iterator[TumorSlice]:

@@ -17,7 +17,7 @@ from Training.tumor_slices import PIXEL_MM, TumorSlice
 INPUTS = ("tumor", "tumor_and_border", "all", "surroundings")
 BORDER_MM = 4.0
 FOLDS = 3
-STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 120, 32, 3e-3, 1e-3
+STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 300, 32, 3e-3, 1e-3
 RIDGE = 1.0
 
 
