@@ -25,7 +25,7 @@ help:
 	@echo "make screenshots  takes the pictures of the Slicer module in docs/screenshots anew"
 	@echo "make constraints  renews constraints.txt (needs uv)"
 	@echo "make cmake-lists  lists the files of the Slicer extension in its CMake files"
-	@echo "make icon         draws the icon of the Slicer extension"
+	@echo "make icon         draws the icon of the Slicer extension and the picture of its sample"
 	@echo "make clean        removes what the other targets made"
 	@echo "PYTHON=python3.12 chooses the Python; TORCH_INDEX=auto|none|URL chooses where PyTorch comes from."
 
@@ -68,6 +68,7 @@ cmake-lists:
 
 icon: $(VENV)/.test
 	@$(BIN)/python Testing/Slicer/draw_icon.py
+	@$(BIN)/python -m Testing.Slicer.draw_thumbnail
 
 clean:
 	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
