@@ -14,17 +14,22 @@ from scipy import ndimage
 
 from Training import realism, two_sample
 from Training.cases import Case
+from Training.lesion_shapes import Shape, shape_of
+from Training.lesions import grow
 from Training.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
+from Training.slice_window import muscle_gray, muscle_grays
 from Training.tumor_slices import (
+    NOISE_GRAY,
     PATCH,
     PIXEL_MM,
-    REAL_PIXEL_MM,
     SLICES_PER_PATIENT,
     TumorSlice,
     as_hu_of,
     case_slice,
     matched,
+    noise_of,
     real_slices,
+    treated,
     tumor_slice,
     windowed,
 )
@@ -53,14 +58,16 @@ def sample(name: str, patients: int, first_seed: int, **kind: float) -> list[Tum
 # --- the test itself -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_halves_of_one_distribution_are_not_told_apart() -> None:
+def test_halves_of_one_distribution_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "STEPS", 60)
     one, other = sample("a", 40, 0), sample("b", 40, 1000)
     assert np.mean(statistics_auc(one, other, 3, 1)) == pytest.approx(0.5, abs=0.15)
     assert np.mean(network_auc(one, other, "all", 1, 1)) == pytest.approx(0.5, abs=0.2)
 
 
-def test_obviously_different_slices_are_told_apart() -> None:
-    one, other = sample("a", 24, 0), sample("b", 24, 1000, coarseness=5.0, brightness=150.0)
+def test_obviously_different_slices_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "STEPS", 60)
+    one, other = sample("a", 16, 0), sample("b", 16, 1000, coarseness=5.0, brightness=150.0)
     assert np.mean(statistics_auc(one, other, 1, 1)) > 0.95
     assert np.mean(network_auc(one, other, "tumor", 1, 1)) > 0.95
 
@@ -127,17 +134,22 @@ def test_a_slice_is_centred_on_its_tumor_in_millimetres(pixel_mm: float) -> None
     assert one.crisp[2, 2] == pytest.approx(0.0, abs=1.0)
 
 
-def test_noise_of_fine_pixels_does_not_give_a_slice_away() -> None:
-    """The same noise per area, drawn on fine and on coarse pixels, is about as strong after the treatment."""
+def test_noise_is_measured_in_spite_of_texture() -> None:
     rng = np.random.default_rng(0)
-    strengths = []
-    for pixel_mm in (REAL_PIXEL_MM, PIXEL_MM):
-        size = round(240.0 / pixel_mm)
-        labels = (2 * disk(40.0 / pixel_mm, size)).astype(np.uint8)
-        one = tumor_slice("a", (100.0 + rng.normal(0.0, 12.0 / pixel_mm, labels.shape)).astype(np.float32), labels, pixel_mm, rng)
-        assert one is not None
-        strengths.append(float(one.gray[one.tumor].std()))
-    assert strengths[0] == pytest.approx(strengths[1], rel=0.12)
+    texture = 30.0 * ndimage.gaussian_filter(rng.normal(size=(PATCH, PATCH)), 5.0) * 17.0
+    for strength in (5.0, 20.0):
+        noisy = (100.0 + texture + rng.normal(0.0, strength, texture.shape)).astype(np.float32)
+        assert noise_of(noisy, disk(25.0)) == pytest.approx(strength, rel=0.2)
+
+
+@pytest.mark.parametrize("strength", [0.0, 8.0, 20.0, 27.0])
+def test_scanners_noise_does_not_give_a_slice_away(strength: float) -> None:
+    rng = np.random.default_rng(0)
+    silent = np.full((PATCH, PATCH), 120.0, np.float32)
+    wanted = treated(silent, disk(25.0), rng)[disk(25.0)].std()
+    result = treated((silent + rng.normal(0.0, strength, silent.shape)).astype(np.float32), disk(25.0), rng)[disk(25.0)].std()
+    assert result == pytest.approx(wanted, rel=0.12)
+    assert result < NOISE_GRAY / 2.5
 
 
 def test_slices_without_a_tumor_of_a_usual_size_are_left_out() -> None:
@@ -178,6 +190,27 @@ def test_a_case_gives_a_slice_through_its_tumor(body_with_tumor: Case) -> None:
     assert one.group == "scan"
     assert one.diameter_mm == pytest.approx(24.0 * np.sqrt(4.0 / np.pi), rel=0.02)
     assert one.kidney.any()
+
+
+def trunk(muscle: float, pixel_mm: float, vertebra: bool = True) -> np.ndarray:
+    """A vertebra with muscle on both sides and behind, brighter organs in front."""
+    y, x = np.indices((300, 400)) * pixel_mm
+    middle_y, middle_x = 150.0 * pixel_mm, 200.0 * pixel_mm
+    gray = np.where(y > middle_y - 40.0, muscle, 110.0)
+    bone = (np.hypot(y - middle_y, x - middle_x) < 18.0) & vertebra
+    return np.where(bone, 255.0, gray + np.random.default_rng(0).normal(0.0, 12.0, gray.shape)).clip(0, 255).astype(np.float32)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.7, 1.0])
+@pytest.mark.parametrize("muscle", [35.0, 60.0])
+def test_muscle_is_found_beside_the_vertebra(muscle: float, pixel_mm: float) -> None:
+    assert muscle_gray(trunk(muscle, pixel_mm), pixel_mm) == pytest.approx(muscle, abs=2.0)
+
+
+def test_without_a_vertebra_there_is_no_muscle_to_find(tmp_path: Path) -> None:
+    assert muscle_gray(trunk(50.0, 0.8, vertebra=False), 0.8) is None
+    write_slices(tmp_path / "real", 2, 1)
+    assert muscle_grays(tmp_path / "real") == {}
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------------------------------
@@ -223,6 +256,26 @@ def test_the_command_compares_a_pools_tumors(tmp_path: Path, body_with_tumor: Ca
     assert set(result["auc"]) == {*INPUTS, "statistics"}
     assert all(0.0 <= value["mean"] <= 1.0 for value in result["auc"].values())
     assert Image.open(drawing).size[0] > 500
+
+
+def test_tumors_are_grown_with_forms_of_their_scans_own(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pool" / "train" / "fine"
+    folder.mkdir(parents=True)
+    for name in ("a", "b", "c", "plain", "d_v000", "phantom_10000"):
+        hu = body.hu - 120 * (body.labels == 1).astype(np.int16) if name == "plain" else body.hu
+        Case(name, hu, body.labels, body.spacing_mm).save(folder)
+    forms = {name: [shape_of(np.pad(np.ones((size,) * 3, bool), 2), name)] for name, size in (("one", 9), ("two", 10), ("three", 11))}
+    monkeypatch.setattr(realism, "forms_for", lambda sources, scans, rng: list(forms.values())[:scans])
+    used: dict[str, set[str]] = {}
+
+    def recorded(case: Case, shape: Shape, *rest: object) -> Case | None:
+        used.setdefault(case.name, set()).add(shape.source)
+        return grow(case, shape, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(realism, "grow", recorded)
+    found = list(realism.grown_slices(tmp_path / "pool", tmp_path, sample("r", 3, 0), 6, np.random.default_rng(0)))
+    assert {one.group for one in found} <= {"a", "b", "c"}
+    assert used == {"a": {"one"}, "b": {"two"}, "c": {"three"}}
 
 
 def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
