@@ -15,6 +15,9 @@ from KidneyTumorCascadeScene import results_table
 from KidneyTumorCascadeScene.volumes import toWorld
 
 SHOWN_COLUMNS = 7
+WARNINGS = 6
+# A sentence is wrapped in this width, in pixels.
+WIDEST = 240
 
 
 class ResultsPanel(VTKObservationMixin):
@@ -33,8 +36,10 @@ class ResultsPanel(VTKObservationMixin):
     def update(self, parameters: Any) -> None:
         """Shows the results of these parameters."""
         self._parameters = parameters
-        self._ui.segmentsTable.setSegmentationNode(parameters.segmentation if parameters is not None else None)
-        self._ui.show3DButton.setSegmentationNode(parameters.segmentation if parameters is not None else None)
+        segmentation = parameters.segmentation if parameters is not None else None
+        self._ui.segmentsTable.setSegmentationNode(segmentation)
+        self._ui.segmentsTable.visible = segmentation is not None
+        self._ui.show3DButton.setSegmentationNode(segmentation)
         table = parameters.table if parameters is not None else None
         if table is not self._table:
             self._table = table
@@ -48,12 +53,23 @@ class ResultsPanel(VTKObservationMixin):
         self._ui.warningsLabel.visible = bool(warnings)
 
     def _tableChanged(self, caller: Any = None, event: Any = None) -> None:
-        view, filled = self._ui.resultsTable, self._table is not None and self._table.GetNumberOfRows() > 0
-        self._ui.copyButton.enabled = self._ui.exportButton.enabled = filled
+        filled = self._table is not None and self._table.GetNumberOfRows() > 0
+        self._ui.copyButton.enabled = self._ui.exportButton.enabled = self._ui.resultsTable.visible = filled
         if filled:
-            for column in range(self._table.GetNumberOfColumns()):
-                view.setColumnHidden(column, column >= SHOWN_COLUMNS)
-            view.resizeColumnsToContents()
+            self._fit(self._ui.resultsTable)
+
+    def _fit(self, view: Any) -> None:
+        """Makes the columns readable and the table as high as its rows. Warnings take room only where there are some."""
+        rows = range(self._table.GetNumberOfRows())
+        warned = any(self._table.GetCellText(row, WARNINGS) for row in rows)
+        for column in range(self._table.GetNumberOfColumns()):
+            view.setColumnHidden(column, column >= SHOWN_COLUMNS or (column == WARNINGS and not warned))
+        view.resizeColumnsToContents()
+        if warned:
+            view.setColumnWidth(WARNINGS, min(WIDEST, view.columnWidth(WARNINGS)))
+        view.resizeRowsToContents()
+        # The header and a scroll bar are together no higher than one and a half rows.
+        view.setFixedHeight(sum(view.rowHeight(row) for row in rows) + view.verticalHeader().defaultSectionSize * 3 // 2)
 
     def _clicked(self, index: Any) -> None:
         """Shows a tumor in all slice views."""

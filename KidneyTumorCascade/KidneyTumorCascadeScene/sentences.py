@@ -64,10 +64,11 @@ def outcome(run: Run) -> str:
 
 
 def summary(result: Segmented) -> str:
-    """What was found, in one sentence."""
+    """What was found, in one sentence, with the numbers of the table."""
     names = {"right": _("right kidney"), "left": _("left kidney"), "both": _("both kidneys")}
-    sides = [f"{names[part.box.side]} {part.measurement['kidney_and_tumor_ml']:.0f} ml" for part in result.parts]
+    sides = [f"{names[part.box.side]} {part.measurement['kidney_ml']:.0f} ml" for part in result.parts]
     tumors = sum(part.measurement["tumors"] for part in result.parts)
-    counted = {0: _("no tumor"), 1: _("1 tumor")}.get(tumors, _("{n} tumors").format(n=tumors))
-    text = ", ".join([*sides, counted])
+    counted = {0: _("no tumor"), 1: _("1 tumor of {ml} ml")}.get(tumors, _("{n} tumors of {ml} ml together"))
+    milliliters = sum(part.measurement["tumor_ml"] for part in result.parts)
+    text = ", ".join([*sides, counted.format(n=tumors, ml=f"{milliliters:.0f}")])
     return f"{text[:1].upper()}{text[1:]}."

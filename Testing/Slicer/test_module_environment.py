@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import pytest
 import qt
 import SampleData
 import slicer
+from PIL import Image
 from slicer import packaging
 
 from KidneyTumorCascadeLib.errors import SetupError
@@ -93,7 +93,8 @@ class TestSampleData:
         slicer.app.startupCompleted.emit()
         sample = SampleData.SampleDataLogic.registered["KidneyPhantom"]
         assert sample["category"] == "Kidney tumor cascade"
-        assert Path(sample["thumbnailFileName"]).name == "KidneyPhantom.png"
+        with Image.open(sample["thumbnailFileName"]) as thumbnail:
+            assert thumbnail.size == (128, 128)
 
     def test_it_is_made_here_and_shown(self, desk: Desk) -> None:
         volume = sample_data.addPhantom(spacing=(6.0, 6.0, 8.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 import qt
 import slicer
 
-from KidneyTumorCascadeLib.bundle import load_bundle
+from KidneyTumorCascadeLib.bundle import load_bundle, store_folder
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import choose_device
 from KidneyTumorCascadeLib.geometry import Box
@@ -22,6 +23,7 @@ from KidneyTumorCascadeScene import environment, results_table, roi_boxes
 from KidneyTumorCascadeScene.parameters import BY_KIND
 from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_scan, true_labels, use_brightness
 from Testing.Slicer.module_at_desk import BRIGHT_WORKER, OpenPanel, add_scan, labels_of, mask_of, node_ids, open_panel, segment_names, warm_engine
+from Testing.tiny_bundle import make_tiny_bundle
 
 if TYPE_CHECKING:
     from Testing.Slicer.desk.desk import Desk
@@ -66,6 +68,11 @@ def let_go(node: Any) -> None:
     node.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
 
 
+def hidden_columns(panel: OpenPanel) -> list[int]:
+    """Of the measurements."""
+    return [column for column in range(10) if panel.ui.resultsTable.isColumnHidden(column)]
+
+
 class TestInput:
     def test_the_first_ct_is_chosen(self, panel: OpenPanel, volume: Any) -> None:
         assert panel.ui.ctSelector.currentNode() is volume
@@ -106,7 +113,7 @@ class TestSegment:
         assert [parameters.table.GetCellText(row, 0) for row in range(3)] == ["Right kidney", "Left kidney", "Left tumor 1"]
         assert panel.ui.progressBar.value == 100
         assert [value for value, _ in seen] == sorted(value for value, _ in seen)
-        assert panel.status.endswith("Right kidney 173 ml, left kidney 238 ml, 1 tumor.")
+        assert panel.status.endswith("Right kidney 173 ml, left kidney 224 ml, 1 tumor of 14 ml.")
         assert "6 mm" in panel.ui.warningsLabel.text
 
     def test_the_button_cancels_meanwhile(self, panel: OpenPanel) -> None:
@@ -260,8 +267,24 @@ class TestResults:
 
     def test_positions_are_not_shown(self, panel: OpenPanel) -> None:
         panel.segment()
-        hidden = [column for column in range(10) if panel.ui.resultsTable.isColumnHidden(column)]
-        assert hidden == [7, 8, 9]
+        assert hidden_columns(panel) == [6, 7, 8, 9]
+
+    def test_warnings_are_shown_where_there_are_some(self, panel: OpenPanel) -> None:
+        panel.segment()
+        sides = results_table.measured(panel.parameters.table)
+        sides["left"]["warnings"] = ["The kidney is cut by the border of the scan, so that its volume is too small."]
+        results_table.keep(panel.parameters.table, sides, others=False)
+        view = panel.ui.resultsTable
+        assert hidden_columns(panel) == [7, 8, 9]
+        assert view.columnWidth(6) == 240
+        assert view.rowHeight(1) > view.rowHeight(0)
+        assert view.height > sum(view.rowHeight(row) for row in range(3))
+
+    def test_tables_are_not_shown_empty(self, panel: OpenPanel) -> None:
+        tables = (panel.ui.segmentsTable, panel.ui.resultsTable)
+        assert all(table.isHidden() for table in tables)
+        panel.segment()
+        assert not any(table.isHidden() for table in tables)
 
 
 class TestEndings:
@@ -374,3 +397,48 @@ class TestAdvanced:
         with desk.interactive(str(tmp_path / "no.zip")):
             panel.ui.installBundleButton.click()
         desk.wait_until(lambda: "no.zip" in panel.status)
+
+    def test_a_bundle_is_installed_verified_and_removed(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
+        package, store = zipped_tiny_bundle(tmp_path), store_folder()
+        panel.parameters.bundle = ""
+        panel.ui.advancedSection.collapsed = False
+        with desk.interactive(str(package)):
+            panel.ui.installBundleButton.click()
+            desk.wait_until(lambda: "tiny" in offered_bundles(panel))
+        assert panel.status == "Installed the model bundle tiny. Its licence: CC0-1.0."
+        assert (store / "tiny" / "bundle.json").is_file()
+        assert panel.parameters.bundle == "tiny"
+        panel.ui.verifyBundleButton.click()
+        desk.wait_until(lambda: panel.status == "The model bundle tiny is intact.")
+        with desk.interactive(qt.QMessageBox.Cancel):
+            panel.ui.removeBundleButton.click()
+        assert panel.parameters.bundle == "tiny"
+        with desk.interactive(qt.QMessageBox.Ok) as dialogs:
+            panel.ui.removeBundleButton.click()
+            desk.wait_until(lambda: "tiny" not in offered_bundles(panel))
+        assert dialogs == ["Delete the model bundle tiny from the disk?"]
+        assert panel.status == "Removed the model bundle tiny."
+        assert panel.parameters.bundle == ""
+        assert not (store / "tiny").exists()
+
+    def test_a_damaged_bundle_is_found_out(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
+        with desk.interactive(str(zipped_tiny_bundle(tmp_path))):
+            panel.ui.installBundleButton.click()
+            desk.wait_until(lambda: panel.parameters.bundle == "tiny")
+        (store_folder() / "tiny" / "tumor.safetensors").write_bytes(b"something else")
+        panel.ui.verifyBundleButton.click()
+        desk.wait_until(lambda: "tumor.safetensors" in panel.status)
+        with desk.interactive(qt.QMessageBox.Ok):
+            panel.ui.removeBundleButton.click()
+            desk.wait_until(lambda: panel.parameters.bundle == "")
+        assert not (store_folder() / "tiny").exists()
+
+
+def zipped_tiny_bundle(folder: Path) -> Path:
+    """As one gets a bundle from elsewhere."""
+    return Path(shutil.make_archive(str(folder / "tiny"), "zip", make_tiny_bundle(folder / "tiny")))
+
+
+def offered_bundles(panel: OpenPanel) -> str:
+    """The texts of all choices."""
+    return " ".join(panel.ui.bundleComboBox.itemText(index) for index in range(panel.ui.bundleComboBox.count))
