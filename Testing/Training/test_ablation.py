@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def case_of(name: str, seed: int) -> Case:
     return Case(name, hu, labels, 3.0)
 
 
-def run_file(folder: Path, *entries: dict[str, object]) -> Path:
+def run_file(folder: Path, *entries: Mapping[str, object]) -> Path:
     path = folder / "runs.json"
     path.write_text(json.dumps(entries))
     return path
@@ -73,7 +74,7 @@ def test_a_wrong_run_is_refused_with_a_sentence(tmp_path: Path, entry: dict[str,
 
 
 def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
-    entry = {"name": "a", "stage": "kidney", "cases": ["*"]}
+    entry: dict[str, object] = {"name": "a", "stage": "kidney", "cases": ["*"]}
     with pytest.raises(InputError, match="twice"):
         ablation.read_runs(run_file(tmp_path, entry, entry))
 

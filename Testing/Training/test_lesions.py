@@ -147,7 +147,7 @@ def test_power_falls_with_frequency_as_asked() -> None:
 def test_shores_are_as_wide_as_asked_however_steep_the_field(width: float) -> None:
     """The field falls evenly from the middle. From 12 to 88 % is what a logistic function's width is called."""
     for steepness in (1.0, 7.0):
-        share = crisp(-steepness * ball_distance(81, 14.0, 0.5), 0.0, width, 0.5)[40, 40]
+        share = crisp(np.float32(-steepness) * ball_distance(81, 14.0, 0.5), 0.0, width, 0.5)[40, 40]
         between = 0.25 * np.count_nonzero((share > 0.119) & (share < 0.881))
         assert between == pytest.approx(width, abs=0.6)
 
@@ -279,9 +279,9 @@ def test_a_kidney_is_pushed_aside_rather_than_painted_over(body: Case, round_sha
     """Painted over, it would lose all that the tumor covers; pushed aside, it keeps a good part of that, outside of where it was."""
     covered = lost = beyond = 0
     for case in grown_cases(body, round_shape, 30.0, TUMOR):
-        covered += np.count_nonzero((body.labels == 1) & (case.labels == 2))
-        lost += np.count_nonzero(body.labels == 1) - np.count_nonzero(case.labels == 1)
-        beyond += np.count_nonzero((case.labels == 1) & (body.labels != 1))
+        covered += int(np.count_nonzero((body.labels == 1) & (case.labels == 2)))
+        lost += int(np.count_nonzero(body.labels == 1) - np.count_nonzero(case.labels == 1))
+        beyond += int(np.count_nonzero((case.labels == 1) & (body.labels != 1)))
     assert lost < 0.95 * covered
     assert beyond > 0.05 * covered
 

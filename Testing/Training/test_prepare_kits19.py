@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def own_kits(kits: Path, tmp_path: Path) -> Path:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the cases that were really worked on, in their order."""
     names: list[str] = []
-    original = pool_building.prepare
+    original = prepare
 
     def counted(job: Job) -> Outcome:
         names.append(job.candidate.name)
@@ -64,8 +65,9 @@ def run(data: Path, pool: Path, *words: str) -> int:
     return prepare_kits19.main([str(data), str(pool), *QUICK, *words])
 
 
-def index_of(pool: Path) -> dict:
-    return json.loads((pool / "index.json").read_text())
+def index_of(pool: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((pool / "index.json").read_text())
+    return content
 
 
 def reasons_of(pool: Path) -> dict[str, str]:
@@ -335,7 +337,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000] if path.stat().st_size > 6000 else path.read_bytes()[:-200])
 
 
-def change(path: Path, edit: Callable[[np.ndarray], np.ndarray], **geometry: object) -> None:
+def change(path: Path, edit: Callable[[np.ndarray], np.ndarray], **geometry: Any) -> None:
     volume = read_volume(path)
     write_volume(Volume(edit(volume.voxels.copy()), replace(volume.geometry, **geometry)), path)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,15 +49,16 @@ def run(folder: Path, pool: Path, *words: str) -> int:
     return prepare_pairs.main([str(folder), str(pool), *QUICK, *words])
 
 
-def index_of(pool: Path) -> dict:
-    return json.loads((pool / "index.json").read_text())
+def index_of(pool: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((pool / "index.json").read_text())
+    return content
 
 
 def crop_of(labels: Volume, margin: int = 1) -> Slices:
     return around(labels.voxels > 0, margin)
 
 
-def write_segmentation(path: Path, layers: np.ndarray, geometry: Geometry, segments: list[Mapping[str, object]], space: str = "LPS") -> None:
+def write_segmentation(path: Path, layers: np.ndarray, geometry: Geometry, segments: Sequence[Mapping[str, object]], space: str = "LPS") -> None:
     """A .seg.nrrd as Slicer writes it, byte for byte by hand: layers (z, y, x, layer), one layer without the list axis."""
     axes = geometry.axes * geometry.spacing
     signs = np.array([1, 1, 1] if space == "LPS" else [-1, -1, 1])
@@ -251,7 +253,7 @@ def test_impossible_segments_are_a_sentence(
     folder: Path,
     phantom: Phantom,
     tmp_path: Path,
-    segments: list[Mapping[str, object]],
+    segments: Sequence[Mapping[str, object]],
     layers: int,
     expected: str,
     capsys: pytest.CaptureFixture[str],
@@ -317,7 +319,7 @@ def test_any_part_of_the_grid_in_any_order_of_axes_comes_back(
         ({"origin": (300.0, 0.0, 0.0)}, "marks voxels beyond its scan"),
     ],
 )
-def test_labels_of_other_voxels_are_refused(change: dict, expected: str) -> None:
+def test_labels_of_other_voxels_are_refused(change: dict[str, Any], expected: str) -> None:
     scan = Geometry((20, 20, 20), (1.0, 1.0, 2.0))
     labels = Volume(np.ones((20, 20, 20), np.uint8), replace(scan, **change))
     with pytest.raises(InputError, match=rf"x\.seg\.nrrd {expected}"):

@@ -59,7 +59,7 @@ def test_the_spectrum_is_the_one_asked_for() -> None:
 
 def test_neighbours_are_correlated_over_one_to_three_voxels() -> None:
     for cutoff, least in ((0.2, 0.45), (0.5, -0.2)):
-        tile = sum(noise_tiles(Spectrum(cutoff=cutoff), np.random.default_rng(0)))
+        tile = torch.stack(list(noise_tiles(Spectrum(cutoff=cutoff), np.random.default_rng(0)))).sum(dim=0)
         next_one = float((tile * tile.roll(1, 2)).mean() / (tile**2).mean())
         sixth = float((tile * tile.roll(6, 2)).mean() / (tile**2).mean())
         assert next_one > least
