@@ -22,7 +22,7 @@ Row = tuple[str, ...]
 
 def header() -> Row:
     """The columns' names."""
-    shown = (_("Side"), _("Kidney ml"), _("Tumor ml"), _("Tumors"), _("Longest mm"), _("Mean HU"), _("Warnings"))
+    shown = (_("Side"), _("Kidney ml"), _("Tumor ml"), _("Tumors"), _("Max mm"), _("Mean HU"), _("Warnings"))
     return (*shown, "L mm", "P mm", "S mm")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 import qt
 import slicer
 
-from KidneyTumorCascadeLib.bundle import load_bundle, store_folder
+from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import choose_device
 from KidneyTumorCascadeLib.geometry import Box
@@ -23,12 +22,14 @@ from KidneyTumorCascadeScene import environment, results_table, roi_boxes
 from KidneyTumorCascadeScene.parameters import BY_KIND
 from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_scan, true_labels, use_brightness
 from Testing.Slicer.module_at_desk import BRIGHT_WORKER, OpenPanel, add_scan, labels_of, mask_of, node_ids, open_panel, segment_names, warm_engine
-from Testing.tiny_bundle import make_tiny_bundle
+from Testing.Slicer.small_scene import add_box, add_segmentation
+from Testing.Slicer.test_module_scene import make_transform
 
 if TYPE_CHECKING:
     from Testing.Slicer.desk.desk import Desk
 
 MOODY = (sys.executable, "-m", "Testing.Slicer.moody_worker")
+EARLIER = {"kidney_ml": 151.3, "tumor_ml": 0.0, "tumors": 0, "longest_mm": None, "mean_hu": 180.0, "tumor_list": [], "warnings": []}
 BOTH = ["Right kidney", "Left kidney", "Left tumor"]
 
 
@@ -181,6 +182,23 @@ class TestBoxes:
         assert segmentation.GetSegmentation().GetSegment("right_kidney").GetColor() == (0.0, 0.0, 1.0)
         assert panel.parameters.table.GetCellText(0, 1) == "172.8"
 
+    def test_what_the_user_corrected_on_the_other_side_stays(self, panel: OpenPanel, volume: Any) -> None:
+        panel.segment()
+        segmentation, table = panel.parameters.segmentation, panel.parameters.table
+        corrected = mask_of(segmentation, "right_kidney", volume)
+        corrected[: np.flatnonzero(corrected.any(axis=(1, 2))).mean().astype(int)] = False
+        slicer.util.updateSegmentBinaryLabelmapFromArray(corrected.astype(np.uint8), segmentation, "right_kidney", volume)
+        kept = {**results_table.measured(table)["right"], "mean_hu": 1234.0}
+        results_table.keep(table, {"right": kept}, others=True)
+        box = panel.parameters.rightBox.GetCenter()
+        panel.parameters.rightBox.SetCenter(box[0] + 1.0, box[1], box[2])
+        panel.ui.leftSegmentButton.click()
+        panel.wait()
+        assert panel.status.endswith("Left kidney 224 ml, 1 tumor of 14 ml.")
+        assert np.array_equal(mask_of(segmentation, "right_kidney", volume), corrected)
+        assert results_table.measured(table)["right"] == kept
+        assert panel.parameters.rightBox.GetCenter() == pytest.approx((box[0] + 1.0, box[1], box[2]))
+
     def test_not_when_live_is_off(self, panel: OpenPanel) -> None:
         panel.segment()
         panel.ui.liveCheckBox.click()
@@ -256,6 +274,20 @@ class TestResults:
         view.clicked.emit(view.model().index(0, 0))
         assert desk.slice_view("Red").logic.GetSliceOffset() == before
 
+    def test_all_results_follow_a_ct_that_was_moved(self, panel: OpenPanel, desk: Desk, volume: Any) -> None:
+        transform = make_transform((10.0, 20.0, 30.0), 0.0)
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        panel.ui.probabilitiesCheckBox.click()
+        panel.segment()
+        parameters = panel.parameters
+        maps = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        shown = [parameters.segmentation, parameters.rightBox, parameters.leftBox, *maps]
+        assert len(maps) == 5
+        assert {node.GetTransformNodeID() for node in shown} == {transform.GetID()}
+        panel.ui.resultsTable.clicked.emit(panel.ui.resultsTable.model().index(2, 0))
+        assert desk.slice_view("Red").logic.GetSliceOffset() == pytest.approx(123.1 + 30.0, abs=0.1)
+        assert desk.slice_view("Yellow").node.GetSliceToRAS().GetElement(0, 3) == pytest.approx(-66.5 + 10.0, abs=0.1)
+
     def test_the_table_is_copied_and_saved(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
         assert not panel.ui.copyButton.enabled
         panel.segment()
@@ -299,6 +331,23 @@ class TestEndings:
         moody.wait()
         assert moody.status == "Cancelled. Nothing was changed."
         assert node_ids() == before
+
+    @pytest.mark.parametrize("button", ["segmentButton", "leftSegmentButton", "findButton"])
+    def test_cancel_keeps_earlier_results(self, moody: OpenPanel, volume: Any, button: str) -> None:
+        parameters = moody.parameters
+        parameters.preset = "halfway"
+        parameters.segmentation, parameters.leftBox = add_segmentation(volume), add_box((-60.0, 0.0, 120.0), (60.0, 60.0, 60.0))
+        parameters.table = results_table.makeTable("Earlier")
+        results_table.keep(parameters.table, {"left": EARLIER}, others=False)
+        before = node_ids(), results_table.textOf(parameters.table), labels_of(parameters.segmentation, volume), parameters.leftBox.GetSize()
+        getattr(moody.ui, button).click()
+        moody.wait_for_progress(0.5)
+        moody.ui.segmentButton.click()
+        moody.wait()
+        assert (node_ids(), results_table.textOf(parameters.table)) == before[:2]
+        assert before[2].any()
+        assert np.array_equal(labels_of(parameters.segmentation, volume), before[2])
+        assert parameters.leftBox.GetSize() == before[3]
 
     def test_cancel_before_the_scan_is_handed_over(self, moody: OpenPanel) -> None:
         moody.ui.segmentButton.click()
@@ -370,75 +419,3 @@ class TestScene:
         panel.ui.leftSegmentButton.click()
         panel.wait()
         assert np.array_equal(labels_of(parameters.segmentation, parameters.ct), labels)
-
-
-class TestAdvanced:
-    def test_the_report_is_shown_and_copied(self, panel: OpenPanel) -> None:
-        panel.ui.environmentButton.click()
-        panel.desk.wait_until(lambda: panel.ui.copyReportButton.enabled)
-        panel.ui.copyReportButton.click()
-        assert "torch" in qt.QApplication.clipboard().text()
-
-    def test_bundles_are_listed_when_they_are_looked_at(self, panel: OpenPanel) -> None:
-        panel.parameters.bundle = ""
-        panel.ui.advancedSection.collapsed = False
-        panel.desk.wait_until(lambda: bool(panel.panel._bundles._bundles))
-        assert panel.ui.bundleComboBox.itemText(0) == "Default"
-        panel.ui.verifyBundleButton.click()
-        panel.desk.wait_until(lambda: panel.status == "The model bundle default is intact.", 60.0)
-
-    def test_the_default_bundle_stays(self, panel: OpenPanel) -> None:
-        panel.parameters.bundle = ""
-        panel.ui.removeBundleButton.click()
-        assert panel.status == "The default bundle belongs to the extension; it cannot be removed."
-
-    def test_a_file_that_is_no_bundle(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
-        (tmp_path / "no.zip").write_bytes(b"nothing")
-        with desk.interactive(str(tmp_path / "no.zip")):
-            panel.ui.installBundleButton.click()
-        desk.wait_until(lambda: "no.zip" in panel.status)
-
-    def test_a_bundle_is_installed_verified_and_removed(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
-        package, store = zipped_tiny_bundle(tmp_path), store_folder()
-        panel.parameters.bundle = ""
-        panel.ui.advancedSection.collapsed = False
-        with desk.interactive(str(package)):
-            panel.ui.installBundleButton.click()
-            desk.wait_until(lambda: "tiny" in offered_bundles(panel))
-        assert panel.status == "Installed the model bundle tiny. Its licence: CC0-1.0."
-        assert (store / "tiny" / "bundle.json").is_file()
-        assert panel.parameters.bundle == "tiny"
-        panel.ui.verifyBundleButton.click()
-        desk.wait_until(lambda: panel.status == "The model bundle tiny is intact.")
-        with desk.interactive(qt.QMessageBox.Cancel):
-            panel.ui.removeBundleButton.click()
-        assert panel.parameters.bundle == "tiny"
-        with desk.interactive(qt.QMessageBox.Ok) as dialogs:
-            panel.ui.removeBundleButton.click()
-            desk.wait_until(lambda: "tiny" not in offered_bundles(panel))
-        assert dialogs == ["Delete the model bundle tiny from the disk?"]
-        assert panel.status == "Removed the model bundle tiny."
-        assert panel.parameters.bundle == ""
-        assert not (store / "tiny").exists()
-
-    def test_a_damaged_bundle_is_found_out(self, panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
-        with desk.interactive(str(zipped_tiny_bundle(tmp_path))):
-            panel.ui.installBundleButton.click()
-            desk.wait_until(lambda: panel.parameters.bundle == "tiny")
-        (store_folder() / "tiny" / "tumor.safetensors").write_bytes(b"something else")
-        panel.ui.verifyBundleButton.click()
-        desk.wait_until(lambda: "tumor.safetensors" in panel.status)
-        with desk.interactive(qt.QMessageBox.Ok):
-            panel.ui.removeBundleButton.click()
-            desk.wait_until(lambda: panel.parameters.bundle == "")
-        assert not (store_folder() / "tiny").exists()
-
-
-def zipped_tiny_bundle(folder: Path) -> Path:
-    """As one gets a bundle from elsewhere."""
-    return Path(shutil.make_archive(str(folder / "tiny"), "zip", make_tiny_bundle(folder / "tiny")))
-
-
-def offered_bundles(panel: OpenPanel) -> str:
-    """The texts of all choices."""
-    return " ".join(panel.ui.bundleComboBox.itemText(index) for index in range(panel.ui.bundleComboBox.count))
