@@ -336,6 +336,7 @@ def test_a_place_free_of_bone_is_chosen(body: Case) -> None:
     assert chosen is in_kidney
     assert best_center(body, distance, [in_bone, in_bone]) is None
     assert best_center(body, distance, [beside_bone]) is None
+    assert best_center(body, distance, [np.array([36, 18, 36])]) is None
 
 
 def test_what_has_grown_is_described(body: Case, round_shape: Shape) -> None:
