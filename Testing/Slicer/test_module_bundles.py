@@ -17,6 +17,9 @@ from Testing.tiny_bundle import make_tiny_bundle
 if TYPE_CHECKING:
     from Testing.Slicer.desk.desk import Desk
 
+# The first of these tests waits for the worker's start.
+SECONDS = 60.0
+
 
 @pytest.fixture
 def panel(desk: Desk) -> Iterator[OpenPanel]:
@@ -36,17 +39,17 @@ def offered_bundles(panel: OpenPanel) -> str:
 
 def test_the_report_is_shown_and_copied(panel: OpenPanel) -> None:
     panel.ui.environmentButton.click()
-    panel.desk.wait_until(lambda: panel.ui.copyReportButton.enabled)
+    panel.desk.wait_until(lambda: panel.ui.copyReportButton.enabled, SECONDS)
     panel.ui.copyReportButton.click()
     assert "torch" in qt.QApplication.clipboard().text()
 
 
 def test_bundles_are_listed_when_they_are_looked_at(panel: OpenPanel) -> None:
     panel.ui.advancedSection.collapsed = False
-    panel.desk.wait_until(lambda: bool(panel.panel._bundles._bundles))
+    panel.desk.wait_until(lambda: bool(panel.panel._bundles._bundles), SECONDS)
     assert panel.ui.bundleComboBox.itemText(0) == "Default"
     panel.ui.verifyBundleButton.click()
-    panel.desk.wait_until(lambda: panel.status == "The model bundle default is intact.", 60.0)
+    panel.desk.wait_until(lambda: panel.status == "The model bundle default is intact.", SECONDS)
 
 
 def test_the_default_bundle_stays(panel: OpenPanel) -> None:
@@ -58,7 +61,7 @@ def test_a_file_that_is_no_bundle(panel: OpenPanel, desk: Desk, tmp_path: Path) 
     (tmp_path / "no.zip").write_bytes(b"nothing")
     with desk.interactive(str(tmp_path / "no.zip")):
         panel.ui.installBundleButton.click()
-    desk.wait_until(lambda: "no.zip" in panel.status)
+    desk.wait_until(lambda: "no.zip" in panel.status, SECONDS)
 
 
 def test_a_bundle_is_installed_verified_and_removed(panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
@@ -66,18 +69,18 @@ def test_a_bundle_is_installed_verified_and_removed(panel: OpenPanel, desk: Desk
     panel.ui.advancedSection.collapsed = False
     with desk.interactive(str(package)):
         panel.ui.installBundleButton.click()
-        desk.wait_until(lambda: "tiny" in offered_bundles(panel))
+        desk.wait_until(lambda: "tiny" in offered_bundles(panel), SECONDS)
     assert panel.status == "Installed the model bundle tiny. Its licence: CC0-1.0."
     assert (store / "tiny" / "bundle.json").is_file()
     assert panel.parameters.bundle == "tiny"
     panel.ui.verifyBundleButton.click()
-    desk.wait_until(lambda: panel.status == "The model bundle tiny is intact.")
+    desk.wait_until(lambda: panel.status == "The model bundle tiny is intact.", SECONDS)
     with desk.interactive(qt.QMessageBox.Cancel):
         panel.ui.removeBundleButton.click()
     assert panel.parameters.bundle == "tiny"
     with desk.interactive(qt.QMessageBox.Ok) as dialogs:
         panel.ui.removeBundleButton.click()
-        desk.wait_until(lambda: "tiny" not in offered_bundles(panel))
+        desk.wait_until(lambda: "tiny" not in offered_bundles(panel), SECONDS)
     assert dialogs == ["Delete the model bundle tiny from the disk?"]
     assert panel.status == "Removed the model bundle tiny."
     assert panel.parameters.bundle == ""
@@ -87,11 +90,11 @@ def test_a_bundle_is_installed_verified_and_removed(panel: OpenPanel, desk: Desk
 def test_a_damaged_bundle_is_found_out(panel: OpenPanel, desk: Desk, tmp_path: Path) -> None:
     with desk.interactive(str(zipped_tiny_bundle(tmp_path))):
         panel.ui.installBundleButton.click()
-        desk.wait_until(lambda: panel.parameters.bundle == "tiny")
+        desk.wait_until(lambda: panel.parameters.bundle == "tiny", SECONDS)
     (store_folder() / "tiny" / "tumor.safetensors").write_bytes(b"something else")
     panel.ui.verifyBundleButton.click()
-    desk.wait_until(lambda: "tumor.safetensors" in panel.status)
+    desk.wait_until(lambda: "tumor.safetensors" in panel.status, SECONDS)
     with desk.interactive(qt.QMessageBox.Ok):
         panel.ui.removeBundleButton.click()
-        desk.wait_until(lambda: panel.parameters.bundle == "")
+        desk.wait_until(lambda: panel.parameters.bundle == "", SECONDS)
     assert not (store_folder() / "tiny").exists()

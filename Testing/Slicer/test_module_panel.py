@@ -194,10 +194,10 @@ class TestBoxes:
         panel.parameters.rightBox.SetCenter(box[0] + 1.0, box[1], box[2])
         panel.ui.leftSegmentButton.click()
         panel.wait()
-        assert panel.status.endswith("Left kidney 224 ml, 1 tumor of 14 ml.")
         assert np.array_equal(mask_of(segmentation, "right_kidney", volume), corrected)
         assert results_table.measured(table)["right"] == kept
         assert panel.parameters.rightBox.GetCenter() == pytest.approx((box[0] + 1.0, box[1], box[2]))
+        assert panel.status.endswith("Left kidney 224 ml, 1 tumor of 14 ml.")
 
     def test_not_when_live_is_off(self, panel: OpenPanel) -> None:
         panel.segment()
