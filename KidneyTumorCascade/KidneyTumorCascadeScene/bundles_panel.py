@@ -33,6 +33,7 @@ class BundlesPanel:
         self._tell = tell
         self._parameters: Any = None
         self._bundles: list[Mapping[str, Any]] = []
+        self._closed = False
         self.bundle = choices.Choice(ui.bundleComboBox, "bundle")
         self.preset = choices.Choice(ui.presetComboBox, "preset")
         self.bundle.fill([("", _("Default"))])
@@ -57,14 +58,25 @@ class BundlesPanel:
         except CascadeError as error:
             self._tell(str(error), True)
             return
-        self._engine.call(method, params, done, lambda error: self._tell(str(error), True))
+        self._call(method, params, done, lambda error: self._tell(str(error), True))
+
+    def _call(self, method: str, params: Mapping[str, Any], done: Callable[..., None], failed: Callable[..., None]) -> None:
+        """Asks the worker. An answer that comes when the panel is gone has no widgets to be shown in."""
+        self._engine.call(method, params, self._whileOpen(done), self._whileOpen(failed))
+
+    def _whileOpen(self, show: Callable[..., None]) -> Callable[..., None]:
+        return lambda answer: None if self._closed else show(answer)
+
+    def close(self) -> None:
+        """The panel is destroyed; answers that are under way are not shown any more."""
+        self._closed = True
 
     # --- the list ---
 
     def _collapsed(self, collapsed: bool) -> None:
         """The list is asked for when it is looked at, and where that needs no installation."""
         if not collapsed and not self._bundles:
-            self._engine.call(LIST_BUNDLES, {}, self._listed, lambda error: None)
+            self._call(LIST_BUNDLES, {}, self._listed, lambda error: None)
 
     def _list(self) -> None:
         self._ask(LIST_BUNDLES, {}, self._listed)

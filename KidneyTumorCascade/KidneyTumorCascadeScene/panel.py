@@ -74,6 +74,8 @@ class Panel(VTKObservationMixin):
         """Lets go of everything in the scene."""
         self.connect(None)
         self._watcher.watch({})
+        self._bundles.close()
+        self.workflow.engine.onSilence = lambda: None
         self.workflow.onStarted = self.workflow.onEnded = lambda run: None
         self.workflow.onStep = lambda run, step: None
 

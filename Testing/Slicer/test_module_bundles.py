@@ -11,6 +11,7 @@ import pytest
 import qt
 
 from KidneyTumorCascadeLib.bundle import store_folder
+from KidneyTumorCascadeLib.worker_protocol import LIST_BUNDLES
 from Testing.Slicer.module_at_desk import BRIGHT_WORKER, OpenPanel, open_panel, warm_engine
 from Testing.tiny_bundle import make_tiny_bundle
 
@@ -98,3 +99,15 @@ def test_a_damaged_bundle_is_found_out(panel: OpenPanel, desk: Desk, tmp_path: P
         panel.ui.removeBundleButton.click()
         desk.wait_until(lambda: panel.parameters.bundle == "", SECONDS)
     assert not (store_folder() / "tiny").exists()
+
+
+def test_an_answer_that_comes_after_the_panel_is_gone_is_dropped(desk: Desk) -> None:
+    """The worker outlives a panel that is reloaded; what it says of bundles then has no widgets to be shown in."""
+    engine = warm_engine(BRIGHT_WORKER)
+    answered: list[str] = []
+    with open_panel(desk, engine) as opened:
+        opened.ui.advancedSection.collapsed = False
+        opened.ui.environmentButton.click()
+    engine.call(LIST_BUNDLES, {}, lambda answer: answered.append("after"), lambda error: answered.append(str(error)))
+    desk.wait_until(lambda: bool(answered), SECONDS)
+    assert answered == ["after"]
