@@ -122,3 +122,8 @@ def test_the_bundle_loads_and_segments_and_its_card_names_what_was_measured(newc
     assert bundle.summary()["version"] == "1.0.0"
     (name,) = (row["name"] for row in json.loads((newcomer.folder / "EVALUATION.json").read_text())["cases"])
     assert name in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_readme_has_these_very_commands() -> None:
+    readme = (ROOT / "Training" / "README.md").read_text(encoding="utf-8")
+    assert "\n".join((PREPARE, TRAIN, EVALUATE, EXPORT)) in readme
