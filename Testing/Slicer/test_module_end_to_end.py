@@ -140,7 +140,6 @@ def ids_of(segmentation: Any) -> list[str]:
     return [segments.GetNthSegmentID(index) for index in range(segments.GetNumberOfSegments())]
 
 
-@pytest.mark.parametrize("place", ["straight"], indirect=True)
 def test_cancelled_half_way_and_killed(panel: OpenPanel) -> None:
     before = node_ids()
     panel.ui.segmentButton.click()
