@@ -29,15 +29,15 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from Training.cases import KIDNEY, TUMOR, Case, load_case
 from Training.command_line import natural, positive, run_command
-from Training.lesion_shapes import Shape, shapes_of
-from Training.lesion_tissue import UNENHANCED_HU
-from Training.lesions import grow
-from Training.realism_picture import write_picture
-from Training.slice_statistics import table
-from Training.slice_window import muscle_grays
+from Training.lesion.lesion_shapes import Shape, shapes_of
+from Training.lesion.lesion_tissue import UNENHANCED_HU
+from Training.lesion.lesions import grow
+from Training.resemblance.realism_picture import write_picture
+from Training.resemblance.slice_statistics import table
+from Training.resemblance.slice_window import muscle_grays
+from Training.resemblance.tumor_slices import TumorSlice, case_slice, matched, real_slices
+from Training.resemblance.two_sample import INPUTS, network_auc, statistics_auc
 from Training.sources import read_sources
-from Training.tumor_slices import TumorSlice, case_slice, matched, real_slices
-from Training.two_sample import INPUTS, network_auc, statistics_auc
 
 COPY_PATTERN = r"(.+)_v\d{3,}"
 TRIES = 12

@@ -24,7 +24,7 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 from KidneyTumorCascadeLib.errors import InputError
 from Training.cases import AIR_HU, Case, as_hu
 from Training.command_line import make_folder, natural, run_command
-from Training.tumor_slices import REAL_PIXEL_MM, Picture, as_hu_of, gray_of
+from Training.resemblance.tumor_slices import REAL_PIXEL_MM, Picture, as_hu_of, gray_of
 
 KIND = "slices"
 SPACING_MM = 1.5

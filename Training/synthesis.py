@@ -32,8 +32,8 @@ from Training.anatomy.anatomy_pool import anatomies_of, transplants_of
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, origin_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, run_command
-from Training.lesion_shapes import Shape, shapes_of
-from Training.lesions import CYST, grow
+from Training.lesion.lesion_shapes import Shape, shapes_of
+from Training.lesion.lesions import CYST, grow
 from Training.sources import SPLITS, Sources, read_sources
 from Training.variation.kidney_changes import without_kidney
 from Training.variation.scan_changes import changed_patient, changed_scanner

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from Testing.Slicer.desk.desk import Desk
 
 MOODY = (sys.executable, "-m", "Testing.Slicer.moody_worker")
-EARLIER = {"kidney_ml": 151.3, "tumor_ml": 0.0, "tumors": 0, "longest_mm": None, "mean_hu": 180.0, "tumor_list": [], "warnings": []}
+EARLIER: dict[str, object] = {
+    "kidney_ml": 151.3,
+    "tumor_ml": 0.0,
+    "tumors": 0,
+    "longest_mm": None,
+    "mean_hu": 180.0,
+    "tumor_list": [],
+    "warnings": [],
+}
 BOTH = ["Right kidney", "Left kidney", "Left tumor"]
 
 

@@ -13,12 +13,12 @@ from scipy import ndimage
 from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training.cases import TUMOR, Case
-from Training.lesion_displacement import displacement, lost_noise, pushed
-from Training.lesion_shapes import Shape, random_rotation, shape_of, shapes_of, turned
-from Training.lesion_surroundings import with_stranding, with_vessels
-from Training.lesion_texture import crisp, mixed_texture, noise_sd, power_noise, scan_grain, smooth_noise
-from Training.lesion_tissue import KINDS, solid_hu, tumor_hu
-from Training.lesions import CYST, best_center, grow, grow_described, implanted, place
+from Training.lesion.lesion_displacement import displacement, lost_noise, pushed
+from Training.lesion.lesion_shapes import Shape, random_rotation, shape_of, shapes_of, turned
+from Training.lesion.lesion_surroundings import with_stranding, with_vessels
+from Training.lesion.lesion_texture import crisp, mixed_texture, noise_sd, power_noise, scan_grain, smooth_noise
+from Training.lesion.lesion_tissue import KINDS, solid_hu, tumor_hu
+from Training.lesion.lesions import CYST, best_center, grow, grow_described, implanted, place
 from Training.variation.kidney_changes import recontrasted, without_kidney
 
 KIDNEY_HU = 150.0

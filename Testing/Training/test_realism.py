@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from Training import realism, two_sample
+from Training import realism
 from Training.cases import Case
-from Training.lesion_shapes import Shape, shape_of
-from Training.lesions import grow
-from Training.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
-from Training.slice_window import muscle_gray, muscle_grays
-from Training.tumor_slices import (
+from Training.lesion.lesion_shapes import Shape, shape_of
+from Training.lesion.lesions import grow
+from Training.resemblance import two_sample
+from Training.resemblance.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
+from Training.resemblance.slice_window import muscle_gray, muscle_grays
+from Training.resemblance.tumor_slices import (
     NOISE_GRAY,
     PATCH,
     PIXEL_MM,
@@ -33,7 +34,7 @@ from Training.tumor_slices import (
     tumor_slice,
     windowed,
 )
-from Training.two_sample import BORDER_MM, FOLDS, INPUTS, auc, folds, network_auc, seen, splits, statistics_auc
+from Training.resemblance.two_sample import BORDER_MM, FOLDS, INPUTS, auc, folds, network_auc, seen, splits, statistics_auc
 
 
 def disk(radius: float, size: int = PATCH) -> np.ndarray:

@@ -17,7 +17,7 @@ from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training import synthesis
 from Training.anatomy.anatomy_pool import anatomy_name, transplant_name
 from Training.cases import Case, load_cases
-from Training.lesion_shapes import Shape, shape_of
+from Training.lesion.lesion_shapes import Shape, shape_of
 from Training.sources import Sources, read_sources
 from Training.synthesis import LesionBank, build_split, copy_name, is_synthetic, phantom_name, phantom_seeds, variant, with_lesions, write_case
 

@@ -11,7 +11,7 @@ from Training.anatomy.anatomy_labels import Tissue
 from Training.anatomy.anatomy_shapes import random_field
 from Training.anatomy.anatomy_tissue import Look
 from Training.cases import around
-from Training.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
+from Training.lesion.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
 
 Floats = NDArray[np.float32]
 LabelArray = NDArray[np.uint8]

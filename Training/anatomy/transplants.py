@@ -20,9 +20,9 @@ from Training.anatomy.anatomy_warp import random_warp, warped
 from Training.cases import KIDNEY as CASE_KIDNEY
 from Training.cases import TUMOR as CASE_TUMOR
 from Training.cases import Case, around, as_hu
-from Training.lesion_displacement import displacement, pushed
-from Training.lesion_texture import noise_sd, scan_grain, smooth_noise
-from Training.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
+from Training.lesion.lesion_displacement import displacement, pushed
+from Training.lesion.lesion_texture import noise_sd, scan_grain, smooth_noise
+from Training.lesion.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
 
 Floats = NDArray[np.float32]
 LabelArray = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from Training.lesion_texture import Field, crisp, power_noise, sigmoid, standardized
+from Training.lesion.lesion_texture import Field, crisp, power_noise, sigmoid, standardized
 
 KINDS = ("clear_cell", "papillary", "chromophobe", "oncocytoma", "cystic", "fatty")
 KIND_WEIGHTS = (0.5, 0.16, 0.12, 0.08, 0.1, 0.04)

@@ -13,11 +13,11 @@ from scipy import ndimage
 
 from KidneyTumorCascadeLib.geometry import Slices
 from Training.cases import KIDNEY, TUMOR, Case, around, as_hu
-from Training.lesion_displacement import REACH_RADII, displacement, lost_noise, pushed
-from Training.lesion_shapes import FAR_MM, Field, Shape, turned
-from Training.lesion_surroundings import with_stranding, with_vessels
-from Training.lesion_texture import noise_sd, scan_grain, sigmoid, smooth_noise
-from Training.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
+from Training.lesion.lesion_displacement import REACH_RADII, displacement, lost_noise, pushed
+from Training.lesion.lesion_shapes import FAR_MM, Field, Shape, turned
+from Training.lesion.lesion_surroundings import with_stranding, with_vessels
+from Training.lesion.lesion_texture import noise_sd, scan_grain, sigmoid, smooth_noise
+from Training.lesion.lesion_tissue import KIND_WEIGHTS, KINDS, tumor_hu
 
 CYST = 3
 EDGE_MM = 0.7

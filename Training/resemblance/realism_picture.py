@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from KidneyTumorCascadeLib.report import write_bytes_atomically
-from Training.tumor_slices import TumorSlice
+from Training.resemblance.tumor_slices import TumorSlice
 
 COLUMNS, ROWS, ZOOM, GAP = 8, 3, 2, 10
 

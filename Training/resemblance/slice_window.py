@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from Training.tumor_slices import REAL_PIXEL_MM, Picture, gray_of
+from Training.resemblance.tumor_slices import REAL_PIXEL_MM, Picture, gray_of
 
 BRIGHTEST_GRAY = 250.0
 # Muscle is looked for beside and behind the vertebra, where it is even over EVEN_MM.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from Training.tumor_slices import PIXEL_MM, Picture, TumorSlice, as_hu_of
+from Training.resemblance.tumor_slices import PIXEL_MM, Picture, TumorSlice, as_hu_of
 
 STATISTICS = (
     "mean_hu",

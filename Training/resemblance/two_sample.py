@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torch import Tensor, nn
 
-from Training.slice_statistics import statistics_of
-from Training.tumor_slices import PIXEL_MM, TumorSlice
+from Training.resemblance.slice_statistics import statistics_of
+from Training.resemblance.tumor_slices import PIXEL_MM, TumorSlice
 
 # Which part of a slice is seen: inside the tumor's outline widened by that much, all, or all but that.
 INPUTS = ("tumor", "tumor_and_border", "all", "surroundings")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from Training.lesion_texture import Field, power_noise, sigmoid
+from Training.lesion.lesion_texture import Field, power_noise, sigmoid
 
 STRANDS_MM, VESSELS_MM = 8.0, 14.0
 

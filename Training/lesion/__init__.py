@@ -1,0 +1,1 @@
+"""Tumors and cysts of real shape, grown into kidneys."""

@@ -1,0 +1,1 @@
+"""Whether synthetic tumors can be told from real ones."""
