@@ -64,7 +64,7 @@ def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
         InputError: no or several series, a damaged file, slices that are missing, repeated, shifted or of different sizes.
     """
     folder = path if path.is_dir() else path.parent
-    groups = _series_of(folder)
+    groups = series_in(folder)
     series = _only_series(folder, groups) if path.is_dir() else _series_with(path, groups)
     name = f'The DICOM series "{series[0].description}" in {folder}'
     ordered, step = _sorted_by_position(series, name)
@@ -76,8 +76,8 @@ def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
     return image, _modality_warnings(ordered[0])
 
 
-def _series_of(folder: Path) -> list[list[SliceFile]]:
-    """The files of the folder that are slices, by series; scouts, reports and pictures of the screen are left out."""
+def series_in(folder: Path) -> list[list[SliceFile]]:
+    """The files of the folder that are slices, by series; scouts, reports and pictures of the screen are left out. Raises InputError."""
     try:
         files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
     except OSError as error:
