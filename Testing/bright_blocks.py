@@ -80,12 +80,12 @@ def write_dicom(scan: Volume, folder: Path) -> Path:
     return folder
 
 
-def make_bright_bundle(folder: Path) -> Path:
+def make_bright_bundle(folder: Path, spacing_mm: float = 6.0) -> Path:
     """The tiny bundle, at the spacing of the scan so that its networks have little to do."""
     make_tiny_bundle(folder)
     content = read_description(folder)
     for network in content["networks"].values():
-        network |= {"patch": [32, 32, 32], "spacing_mm": [6, 6, 6]}
+        network |= {"patch": [32, 32, 32], "spacing_mm": [spacing_mm] * 3}
     write_description(folder, content)
     return folder
 
