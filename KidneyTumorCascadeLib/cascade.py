@@ -28,6 +28,7 @@ from KidneyTumorCascadeLib.normalization import for_scan
 from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
 from KidneyTumorCascadeLib.resampling import resample
 from KidneyTumorCascadeLib.sliding_window import sliding_window
+from KidneyTumorCascadeLib.vnet import call_onednn
 from KidneyTumorCascadeLib.volume import Volume
 
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
@@ -182,7 +183,10 @@ class Cascade:
     def _network(self, name: str, device: torch.device) -> nn.Module:
         key = (name, device)
         if key not in self._networks:
-            self._networks[key] = load_network(self.bundle.stages[name], device)
+            network = load_network(self.bundle.stages[name], device)
+            if device.type == "cpu" and self.engine.precision == torch.float32:
+                call_onednn(network)
+            self._networks[key] = network
         return self._networks[key]
 
     def _label(self, kidney: Probability, tumor: Probability, grid: Geometry, target: Geometry) -> NDArray[np.uint8]:
