@@ -12,6 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from KidneyTumorCascadeLib.component_rules import (
+    drop_lone_tumors,
+    drop_small_kidneys,
+    drop_small_tumors,
+    drop_surplus_kidneys,
+    fill_holes,
+    removal,
+)
 from KidneyTumorCascadeLib.geometry import Geometry
 from KidneyTumorCascadeLib.merging import MERGES, ComponentRules, Removal, apply_rules, compare, overlay
 
@@ -285,6 +293,32 @@ def test_small_parts_are_those_that_scipy_counts(seed: int) -> None:
     result, removals = apply_rules(labels, geometry, rules(min_kidney_ml=0.003))
     assert np.array_equal(result, np.where(sizes[numbered] >= 3, labels, 0))
     assert sum(removal.count for removal in removals) == np.count_nonzero(sizes[1:] < 3)
+
+
+@given(seed=st.integers(0, 10_000), density=st.floats(0.02, 0.5), edge=st.integers(1, 3))
+def test_background_all_around_changes_nothing(seed: int, density: float, edge: int) -> None:
+    random = np.random.default_rng(seed)
+    inner = np.where(random.random((6, 7, 8)) < density, random.integers(1, 3, (6, 7, 8)), 0).astype(np.uint8)
+    some = rules(fill_holes_ml=0.004, min_kidney_ml=0.005, max_kidney_parts=3, min_tumor_ml=0.003, keep_tumor_ml=0.1, touch_mm=2)
+    # A rim of one voxel already makes the borders of the label map background, as more of it does.
+    small, large = (np.pad(inner, width) for width in (1, 1 + edge))
+    result, removals = apply_rules(large, Geometry((8 + 2 * edge + 2, 7 + 2 * edge + 2, 6 + 2 * edge + 2), (1.0, 1.0, 1.0)), some)
+    expected, expected_removals = plain_rules(small, Geometry((10, 9, 8), (1.0, 1.0, 1.0)), some)
+    np.testing.assert_array_equal(result, np.pad(expected, edge))
+    assert removals == expected_removals
+
+
+def plain_rules(labels: Labels, geometry: Geometry, some: ComponentRules) -> tuple[Labels, list[Removal]]:
+    """The rules over the whole label map, background included."""
+    result = labels.copy()
+    applied = [
+        removal("fill_holes_ml", fill_holes(result, geometry, some.fill_holes_ml)),
+        removal("min_kidney_ml", drop_small_kidneys(result, geometry, some.min_kidney_ml)),
+        removal("max_kidney_parts", drop_surplus_kidneys(result, geometry, some.max_kidney_parts)),
+        removal("min_tumor_ml", drop_small_tumors(result, geometry, some.min_tumor_ml)),
+        removal("keep_tumor_ml", drop_lone_tumors(result, geometry, some)),
+    ]
+    return result, [entry for entry in applied if entry.count]
 
 
 def test_rules_survive_json() -> None:
