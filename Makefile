@@ -7,13 +7,18 @@ PIP_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) --torch-index "$(TORCH_INDEX)" --pip-options="$(PIP_ARGS)"
+# The peers that the benchmarks measure against bring much that nothing else needs.
+BENCH_VENV := .venv-bench
+SETUP_OPTIONS := --torch-index "$(TORCH_INDEX)" --pip-options="$(PIP_ARGS)"
+SETUP := $(PYTHON) .ci/setup_venv.py $(VENV) $(SETUP_OPTIONS)
+# Options of the benchmarks, e.g. BENCH_ARGS="--device cuda --only peers"
+BENCH_ARGS ?=
 PINS := pyproject.toml constraints.txt .ci/setup_venv.py
 CODE := KidneyTumorCascadeLib KidneyTumorCascade Training Testing .ci
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types check constraints cmake-lists icon screenshots clean
+.PHONY: help setup demo test lint format types check constraints cmake-lists icon screenshots bench clean
 
 help:
 	@echo "make setup        .venv with kidney-tumor-cascade and its pinned dependencies"
@@ -22,6 +27,7 @@ help:
 	@echo "make lint         ruff only"
 	@echo "make types        mypy only"
 	@echo "make format       rewrites the code in the house's format"
+	@echo "make bench        measures against nnU-Net and MONAI (BENCH_ARGS=\"--device cuda\" on a GPU); report in out/bench"
 	@echo "make screenshots  takes the pictures of the Slicer module in docs/screenshots anew"
 	@echo "make constraints  renews constraints.txt (needs uv)"
 	@echo "make cmake-lists  lists the files of the Slicer extension in its CMake files"
@@ -59,6 +65,13 @@ format: $(VENV)/.test
 screenshots: $(VENV)/.test
 	@$(BIN)/python -m Testing.Slicer.screenshots
 
+$(BENCH_VENV)/.setup: $(PINS)
+	@$(PYTHON) .ci/setup_venv.py $(BENCH_VENV) $(SETUP_OPTIONS) --extras bench
+	@touch $@
+
+bench: $(BENCH_VENV)/.setup
+	@$(BENCH_VENV)/bin/python -m Testing.Benchmarks.run $(BENCH_ARGS)
+
 constraints:
 	@uv pip compile --quiet --universal --python-version 3.10 --all-extras --constraint .ci/torch-version.txt --no-annotate \
 		--custom-compile-command "make constraints" pyproject.toml -o constraints.txt
@@ -71,4 +84,4 @@ icon: $(VENV)/.test
 	@$(BIN)/python -m Testing.Slicer.draw_thumbnail
 
 clean:
-	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) $(BENCH_VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

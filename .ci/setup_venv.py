@@ -123,7 +123,7 @@ def install(python: Path, extras: str, index: list[str], options: list[str]) -> 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make a virtual environment with kidney-tumor-cascade in it.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--extras", default="", help="comma-separated: train, cluster, dicom, slicer, test")
+    parser.add_argument("--extras", default="", help="comma-separated: train, cluster, dicom, slicer, bench, test")
     parser.add_argument("--torch-index", default="auto", help="auto, none, or the URL of a package index that has PyTorch")
     parser.add_argument("--pip-options", default="", type=shlex.split, help="passed on to pip install, as one word")
     arguments = parser.parse_args()
