@@ -112,7 +112,7 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
     """
     result = labels.copy()
     # Numbering the parts takes time for every voxel, and most of a box around a kidney is background.
-    around = result[foreground_with_rim(result)]
+    around = result[foreground_extent(result)]
     applied = (
         removal("fill_holes_ml", fill_holes(around, geometry, rules.fill_holes_ml)),
         removal("min_kidney_ml", drop_small_kidneys(around, geometry, rules.min_kidney_ml)),
@@ -123,16 +123,16 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
     return result, [entry for entry in applied if entry.count]
 
 
-def foreground_with_rim(labels: Labels) -> Slices:
-    """The extent of all that is labelled and one voxel around it, as far as the label map goes; nothing at all of an empty one.
+def foreground_extent(labels: Labels) -> Slices:
+    """The extent of all that is labelled; nothing at all of an empty label map.
 
-    The rim keeps what lies around the foreground in one piece, so that no background is enclosed that was not before.
+    No rule looks beyond it: background that is enclosed lies wholly inside, and what is not reaches its border.
     """
     filled = labels != BACKGROUND
     spans = []
     for axis in range(3):
         found = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
-        spans.append(slice(max(0, int(found[0]) - 1), int(found[-1]) + 2) if found.size else slice(0, 0))
+        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
     return spans[0], spans[1], spans[2]
 
 

@@ -296,7 +296,7 @@ def test_small_parts_are_those_that_scipy_counts(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 10_000), density=st.floats(0.02, 0.5), edge=st.integers(1, 3))
-def test_background_all_around_changes_nothing(seed: int, density: float, edge: int) -> None:
+def test_background_beyond_the_foreground_changes_nothing(seed: int, density: float, edge: int) -> None:
     random = np.random.default_rng(seed)
     inner = np.where(random.random((6, 7, 8)) < density, random.integers(1, 3, (6, 7, 8)), 0).astype(np.uint8)
     some = rules(fill_holes_ml=0.004, min_kidney_ml=0.005, max_kidney_parts=3, min_tumor_ml=0.003, keep_tumor_ml=0.1, touch_mm=2)
