@@ -7,6 +7,7 @@ are z, y, x. A function that takes or returns array order says so in its name or
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ Slices = tuple[slice, slice, slice]
 
 IDENTITY: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SIDES = ("right", "left", "both")
+# 1000 slices of 2000 x 2000, twice what the finest scanners make: a header that says more would have the memory filled for nothing.
+MOST_VOXELS = 4_000_000_000
 
 
 def as_vector(values: Sequence[float] | NDArray[Any]) -> Vector:
@@ -273,6 +276,12 @@ def numbers_of(values: dict[str, Any], name: str, count: int) -> NDArray[np.floa
         return np.array(field, dtype=np.float64)
     except OverflowError as error:
         raise InputError(f"A box's {name} holds a number too large for a length in mm; correct it.") from error
+
+
+def require_voxels(size: Sequence[int], name: str) -> None:
+    """Raise InputError, naming the scan, when no CT has that many voxels: said before memory for them is asked for."""
+    if math.prod(size) > MOST_VOXELS:
+        raise InputError(f"{name} is too large for a CT ({describe_size(size)} voxels), or its header is damaged; export the scan again.")
 
 
 def describe_size(size: Sequence[int]) -> str:

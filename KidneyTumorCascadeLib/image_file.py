@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +13,30 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
-from KidneyTumorCascadeLib.nifti_header import check_nifti
+from KidneyTumorCascadeLib.geometry import describe_mm, describe_size, require_voxels
+from KidneyTumorCascadeLib.metaimage_file import check_metaimage
+from KidneyTumorCascadeLib.nifti_file import open_nifti, read_voxels, rescaled
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 # Formats that keep where the voxels are in the patient (pictures do not), and whose readers notice a missing end (GIPL's and VTK's do not).
-FORMATS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
+NIFTI, METAIMAGE = "NiftiImageIO", "MetaImageIO"
+FORMATS = (NIFTI, "NrrdImageIO", METAIMAGE, "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
 # What ITK says of a NRRD file in any of the anatomical spaces, after turning it into its own; other spaces it passes on as they are.
 ANATOMICAL_SPACE = "left-posterior-superior"
-LARGE_VOXELS = 50_000_000
 COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+PIXEL_TYPES = {
+    "u1": sitk.sitkUInt8,
+    "i1": sitk.sitkInt8,
+    "u2": sitk.sitkUInt16,
+    "i2": sitk.sitkInt16,
+    "u4": sitk.sitkUInt32,
+    "i4": sitk.sitkInt32,
+    "u8": sitk.sitkUInt64,
+    "i8": sitk.sitkInt64,
+    "f4": sitk.sitkFloat32,
+    "f8": sitk.sitkFloat64,
+}
 
 
 def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
@@ -40,7 +52,9 @@ def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
             _check_format(path)
             reader.ReadImageInformation()
             _check_header(reader, path)
-            return _in_three_dimensions(_execute(reader)), _placement_warnings(reader, path)
+            is_nifti = sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == NIFTI
+            image = _nifti_image(reader, path) if is_nifti else _in_three_dimensions(reader.Execute())
+            return image, _placement_warnings(reader, path)
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as an image ({_reason(error)}); check the file, or export it again as .nii.gz.") from error
 
@@ -78,8 +92,10 @@ def _check_format(path: Path) -> None:
     if image_format and image_format not in FORMATS:
         kind = image_format.removesuffix("ImageIO")
         raise InputError(f"{path} is a {kind} file, which does not keep a scan's geometry reliably; give a DICOM folder, NIfTI, NRRD or MetaImage.")
-    if image_format == "NiftiImageIO":
-        check_nifti(path)
+    if image_format == NIFTI:
+        open_nifti(path)
+    if image_format == METAIMAGE:
+        check_metaimage(path)
 
 
 def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -89,6 +105,7 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
         raise InputError(f"{path} holds {count} numbers per voxel (a color, vector or complex image); a scan with one is needed.")
     if len(size) != 3 and not (len(size) > 3 and all(length == 1 for length in size[3:])):
         raise InputError(f"{path} is an image of {describe_size(size)}, of {len(size)} dimensions; one three-dimensional scan is needed.")
+    require_voxels(size, str(path))
     if not min(spacing[:3]) > 0:
         raise InputError(f"{path} gives a voxel spacing of {describe_mm(spacing[:3])}; all three must be above zero, so export the scan again.")
 
@@ -102,7 +119,7 @@ def _placement_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]:
 def _missing_placement(reader: sitk.ImageFileReader, image_format: str) -> str:
     """What the file lacks, if anything. Other formats, such as MetaImage, always lie along the patient's axes by definition."""
     codes = (int(_text(reader, key) or 0) for key in ("qform_code", "sform_code"))
-    if image_format == "NiftiImageIO" and max(codes) <= 0:
+    if image_format == NIFTI and max(codes) <= 0:
         return "qform or sform"
     if image_format == "NrrdImageIO" and not _text(reader, "NRRD_space").startswith(ANATOMICAL_SPACE):
         return "anatomical space"
@@ -127,25 +144,20 @@ def shared_voxels(image: sitk.Image) -> NDArray[Any]:
     return np.asarray(_ImageBuffer(image))
 
 
-def _execute(reader: sitk.ImageFileReader) -> sitk.Image:
-    """What the reader reads. ITK reads NIfTI into one buffer and copies it to another; a large scan is read in three parts to spare that."""
-    size = reader.GetSize()
-    is_nifti = sitk.ImageFileReader.GetImageIOFromFileName(reader.GetFileName()) == "NiftiImageIO"
-    image: sitk.Image
-    if not is_nifti or len(size) != 3 or math.prod(size) < LARGE_VOXELS:
-        image = reader.Execute()
-        return image
-    image = sitk.Image(size, reader.GetPixelID())
-    image.SetSpacing(reader.GetSpacing())
-    image.SetOrigin(reader.GetOrigin())
-    image.SetDirection(reader.GetDirection())
-    voxels, thick = shared_voxels(image), -(-size[2] // 3)
-    for start in range(0, size[2], thick):
-        reader.SetExtractIndex((0, 0, start))
-        reader.SetExtractSize((size[0], size[1], min(thick, size[2] - start)))
-        part = reader.Execute()
-        voxels[start : start + thick] = sitk.GetArrayViewFromImage(part)
-        del part  # Or it would still be there while the next one is read.
+def _nifti_image(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
+    """The image whose place ITK has read from the header; the voxels are read here, because ITK notices no damage to them."""
+    header, voxel_path = open_nifti(path)
+    dtype = header.dtype
+    if dtype is None:
+        raise InputError(f"{path} has voxels of a type that cannot be read (its code is {header.datatype}); export the scan again as 16-bit numbers.")
+    image = sitk.Image(reader.GetSize()[:3], PIXEL_TYPES[dtype.str[1:]])
+    read_voxels(header, voxel_path, shared_voxels(image))
+    values = rescaled(shared_voxels(image), header)
+    image = image if values is None else sitk.GetImageFromArray(values)
+    rank = len(reader.GetSize())
+    image.SetSpacing(reader.GetSpacing()[:3])
+    image.SetOrigin(reader.GetOrigin()[:3])
+    image.SetDirection(np.reshape(reader.GetDirection(), (rank, rank))[:3, :3].ravel().tolist())
     return image
 
 

@@ -17,7 +17,7 @@ from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
 from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_readable, shared_voxels
-from KidneyTumorCascadeLib.nifti_header import check_nifti
+from KidneyTumorCascadeLib.nifti_file import check_nifti
 
 # Formats of one file (one of two cannot appear whole) that keep the geometry.
 WRITABLE_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")

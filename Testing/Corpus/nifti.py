@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from Testing.Corpus.nifti_files import nifti_bytes, write_nifti
-from Testing.Corpus.patients import noisy, scanned
+from Testing.Corpus.patients import grid_of, noisy, scanned
 from Testing.Corpus.registry import Family
 
 NIFTI = Family("NIfTI")
+# Its compressed file is larger than what readers take at once.
+FINE = grid_of((112, 80, 80), (3.0, 3.0, 3.0))
 
 
 @NIFTI.right("nifti plain", "an uncompressed .nii")
@@ -59,7 +61,7 @@ def header_only(folder: Path) -> Path:
 
 @NIFTI.refused("nifti.gz with a flipped bit", "one bit of the compressed voxels is wrong", "is damaged")
 def flipped_compressed(folder: Path) -> Path:
-    path = write_nifti(folder, noisy(scanned()), name="ct.nii.gz")
+    path = write_nifti(folder, noisy(scanned(grid=FINE)), FINE, name="ct.nii.gz")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 16
     path.write_bytes(content)
@@ -68,7 +70,7 @@ def flipped_compressed(folder: Path) -> Path:
 
 @NIFTI.refused("nifti.gz with a wrong checksum", "whole, but not what was compressed", "is damaged")
 def wrong_checksum(folder: Path) -> Path:
-    path = write_nifti(folder, noisy(scanned()), name="ct.nii.gz")
+    path = write_nifti(folder, noisy(scanned(grid=FINE)), FINE, name="ct.nii.gz")
     content = bytearray(path.read_bytes())
     content[-7] ^= 1
     path.write_bytes(content)
@@ -101,6 +103,26 @@ def empty(folder: Path) -> Path:
     return path
 
 
+@NIFTI.refused("nifti with a size of zero", "no slices", "size of 68 x 48 x 0")
+def zero_size(folder: Path) -> Path:
+    return write_nifti(folder, dim3=0)
+
+
+@NIFTI.refused("nifti with a negative size", "minus 68 columns", "size of -68 x 48 x 48")
+def negative_size(folder: Path) -> Path:
+    return write_nifti(folder, dim1=-68)
+
+
+@NIFTI.refused("nifti with a huge size", "32,767 voxels along each axis in a compressed file of a few kilobytes", "too large")
+def huge_size(folder: Path) -> Path:
+    return write_nifti(folder, name="ct.nii.gz", dim=(3, 32767, 32767, 32767, 1, 1, 1, 1))
+
+
+@NIFTI.refused("nifti with an impossible number of dimensions", "minus three", "dimensions")
+def impossible_rank(folder: Path) -> Path:
+    return write_nifti(folder, dim0=-3)
+
+
 @NIFTI.refused("nifti with a spacing of zero", "the slices have no thickness", "voxel spacing of 5 x 5 x 0 mm")
 def zero_spacing(folder: Path) -> Path:
     return write_nifti(folder, pixdim3=0.0)
@@ -121,9 +143,24 @@ def unknown_type(folder: Path) -> Path:
     return write_nifti(folder, datatype=77)
 
 
+@NIFTI.refused("nifti whose types disagree", "16-bit whole numbers of 8 bits each", "bits")
+def contradictory_type(folder: Path) -> Path:
+    return write_nifti(folder, bitpix=8)
+
+
 @NIFTI.refused("nifti with an offset beyond its end", "the voxels are said to begin at byte 1e9", "is incomplete")
 def far_offset(folder: Path) -> Path:
     return write_nifti(folder, vox_offset=1e9)
+
+
+@NIFTI.right("nifti with a slope that is no number", "which all readers take for none")
+def no_slope(folder: Path) -> Path:
+    return write_nifti(folder, scl_slope=float("nan"))
+
+
+@NIFTI.refused("nifti with an intercept that is no number", "a slope of 1 and an intercept of NaN", "rescale intercept of nan")
+def no_intercept(folder: Path) -> Path:
+    return write_nifti(folder, scl_slope=1.0, scl_inter=float("nan"))
 
 
 @NIFTI.right("nifti with a rescale", "raw values with slope 1 and intercept -1024 in the header")

@@ -11,7 +11,7 @@ import resource
 import struct
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ import SimpleITK as sitk
 
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, Matrix, as_matrix
+from KidneyTumorCascadeLib.gzip_pieces import Inflated
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_scan, read_volume, require_writable, write_volume
+from Testing.Corpus.nifti_files import write_nifti
+from Testing.Corpus.patients import grid_of
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
 
@@ -530,17 +533,46 @@ def test_voxels_outlive_the_image_that_they_were_read_into(tmp_path: Path, dtype
     assert len(others) == 50
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 352, 353, 1000])
+def test_a_compressed_nifti_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    path = tmp_path / "scan.nii.gz"
+    write_volume(scan(), path)
+    monkeypatch.setattr("KidneyTumorCascadeLib.gzip_pieces.PACKED", chunk)
+    monkeypatch.setattr(Inflated.__init__, "__defaults__", (chunk,))
+    np.testing.assert_array_equal(read_volume(path).voxels, scan().voxels)
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("dtype", [np.int16, np.float32])
-@pytest.mark.parametrize("slices", [7, 9])
-def test_a_large_scan_read_in_parts_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, dtype: Any, slices: int) -> None:
-    voxels = np.random.default_rng(0).integers(-1000, 2000, (slices, 4, 5)).astype(dtype)
-    geometry = Geometry((5, 4, slices), (0.7, 0.8, 2.5), (11.0, -7.0, 3.0), (0.0, 0.0, 1.0, 0.8, -0.6, 0.0, 0.6, 0.8, 0.0))
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("rescale", [(0.0, 0.0), (1.0, 0.0), (0.5, -1024.0)])
+def test_voxels_of_every_type_are_what_itk_reads(
+    tmp_path: Path, ending: str, dtype: str, order: Literal["<", ">"], rescale: tuple[float, float]
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 100, (7, 4, 5)).astype(dtype)
+    path = write_nifti(tmp_path, voxels, grid_of((5, 4, 7)), f"ct{ending}", order=order, scl_slope=rescale[0], scl_inter=rescale[1])
+    volume = read_volume(path)
+    image = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(volume.voxels, sitk.GetArrayFromImage(image))
+    assert volume.geometry.size == image.GetSize()
+    np.testing.assert_allclose(volume.geometry.origin, image.GetOrigin())
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_flipped_bit_in_what_is_compressed_is_noticed(tmp_path: Path, ending: str, place: float) -> None:
+    """Larger than any buffer on the way, so that the damage is not met when the header is read."""
     path = tmp_path / f"scan{ending}"
-    write_volume(Volume(voxels, geometry), path)
-    at_once = read_volume(path)
-    monkeypatch.setattr("KidneyTumorCascadeLib.image_file.LARGE_VOXELS", 1)
-    in_parts = read_volume(path)
-    assert in_parts.geometry == at_once.geometry
-    assert in_parts.voxels.dtype == at_once.voxels.dtype
-    assert np.array_equal(in_parts.voxels, voxels)
+    noise = np.random.default_rng(6).integers(-1000, 1000, (90, 100, 110)).astype(np.int16)
+    write_volume(Volume(noise, Geometry((110, 100, 90), (1, 1, 1))), path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    assert "damaged" in refusal(path)
+
+
+def test_what_follows_a_compressed_file_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    write_volume(scan(), path)
+    path.write_bytes(path.read_bytes() + bytes(512))
+    np.testing.assert_array_equal(read_volume(path).voxels, scan().voxels)
