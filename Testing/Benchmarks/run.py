@@ -15,6 +15,7 @@ from pathlib import Path
 from KidneyTumorCascadeLib.report import write_text_atomically
 from Testing.Benchmarks import peers, whole_scan
 from Testing.Benchmarks.machine import description, load
+from Testing.Benchmarks.own_process import ContenderFailed
 from Testing.Benchmarks.settings import Settings, add_options, settings_of
 from Testing.Benchmarks.table import Section, load_section
 
@@ -60,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"The machine is busy (load average {load():.2f}): the figures may say little.", file=sys.stderr)
         for name in chosen(arguments.only):
             print(f"Measuring {name} ...", file=sys.stderr, flush=True)
-            BENCHMARKS[name](settings).save(settings.folder)
+            try:
+                BENCHMARKS[name](settings).save(settings.folder)
+            except ContenderFailed as error:
+                raise SystemExit(str(error)) from error
     command = "python -m Testing.Benchmarks.run " + " ".join(sys.argv[1:] if argv is None else argv)
     write_text_atomically(settings.folder / "report.md", report(settings, command.strip()))
     print((settings.folder / "report.md").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from KidneyTumorCascadeLib.volume import Volume, write_volume
 
 # 400 x 400 x 450 mm.
 LARGE_SIZE, LARGE_SPACING = (512, 512, 300), (0.78125, 0.78125, 1.5)
-# Large enough for both kidneys, small enough for eight patches of nnU-Net: 320 x 128 x 100 voxels, 250 x 100 x 150 mm.
+# Small enough for eight patches of nnU-Net, and with most of both kidneys in it: 250 x 100 x 150 mm.
 SMALL_SIZE = (320, 128, 100)
 
 

@@ -24,7 +24,7 @@ OUTSIDE = "start of Python, weights, end"
 def segmented(scan: Path, preset: str, settings: Settings) -> dict[str, Any]:
     """The manifest of one run of the command line, with `process_seconds`."""
     output = settings.folder / f"labels_{preset}.nii"
-    arguments = ["segment", scan, output, "--preset", preset, "--device", settings.device, "--json", "--quiet"]
+    arguments = ["segment", scan, output, "--preset", preset, "--device", settings.device, "--json"]
     return in_own_process("KidneyTumorCascadeLib", arguments, settings.threads)
 
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from KidneyTumorCascadeLib.geometry import Geometry
-from KidneyTumorCascadeLib.volume import Volume
+from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
+from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Testing.Benchmarks import peers, scans
 from Testing.Benchmarks.clock import Timing, digits, in_turns, ratio, timed
 from Testing.Benchmarks.nnunet_plan import PATCH, STEP, patch_count, resampled_shape
 from Testing.Benchmarks.own_process import ContenderFailed, in_own_process
+from Testing.Benchmarks.settings import Settings
 from Testing.Benchmarks.table import Section, load_section, markdown_table
-from Testing.Benchmarks.whole_scan import OUTSIDE, stages_of
+from Testing.Benchmarks.whole_scan import OUTSIDE, segmented, stages_of
 
 
 def test_a_timing_is_its_median_with_the_least_and_the_greatest() -> None:
@@ -100,6 +102,15 @@ def test_the_rest_of_a_process_is_what_no_stage_counts() -> None:
         {"seconds": {"reading": 3.0, "writing": 2.0}, "process_seconds": 8.0},
     ]
     assert {name: timing.median for name, timing in stages_of(runs).items()} == {"reading": 2.0, "writing": 2.0, OUTSIDE: 2.5}
+
+
+def test_the_command_line_is_called_as_it_can_be(tmp_path: Path) -> None:
+    scan = make_phantom(PhantomSettings(seed=6, spacing=(4, 4, 4), size_mm=(240, 200, 160))).volume
+    write_volume(scan, tmp_path / "scan.nii")
+    run = segmented(tmp_path / "scan.nii", "fast", Settings(threads=1, folder=tmp_path))
+    assert run["preset"] == "fast"
+    assert 0 < sum(run["seconds"].values()) < run["process_seconds"]
+    assert "1 threads" in run["device"]["description"]
 
 
 def nnunet_run(seconds: float, patches: int, patch_seconds: list[float]) -> dict[str, Any]:
