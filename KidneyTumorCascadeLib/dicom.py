@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import describe_mm, describe_size
+from KidneyTumorCascadeLib.geometry import describe_mm, describe_size, require_voxels
 from KidneyTumorCascadeLib.image_file import quiet_stderr
 
 GDCM = "GDCMImageIO"
@@ -22,6 +22,12 @@ ANY_CLASSES = (b"1.2.840.10008.5.1.4.1.1.", b"1.2.840.10008.1.3.10")
 # Some scanners round positions to 0.1 mm, which moves a step by as much; a missing slice doubles it.
 STEP_TOLERANCE, STEP_TOLERANCE_MM = 0.1, 0.15
 SAME_POSITION_MM = 0.01
+# What files of slices are called when they are called anything; other files in the folder are nobody's business.
+ENDINGS = (".dcm", ".dicom", ".ima")
+# Rescale types (PS3.3 C.11.1.1.2) of a CT: none, Hounsfield units, also after a change, and "unspecified", which some scanners write.
+HOUNSFIELD_UNITS = ("", "HU", "HU_MOD", "US")
+# Pixels that are stored dark for bright: GDCM turns them round before it applies the rescale slope and intercept, which were meant without.
+INVERTED = "MONOCHROME1"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class SliceFile:
     spacing: tuple[float, ...]
     slope: float
     intercept: float
+    photometric: str
+    unit: str
 
     @property
     def located(self) -> bool:
@@ -73,13 +81,13 @@ def read_series(path: Path) -> tuple[sitk.Image, list[str]]:
     image.SetSpacing((*image.GetSpacing()[:2], step))
     image.SetOrigin(ordered[0].position)
     image.SetDirection(_axes(ordered[0]).ravel().tolist())
-    return image, _modality_warnings(ordered[0])
+    return image, _content_warnings(ordered[0])
 
 
 def series_in(folder: Path) -> list[list[SliceFile]]:
     """The files of the folder that are slices, by series; scouts, reports and pictures of the screen are left out. Raises InputError."""
     try:
-        files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_dicom_or_lost(path)]
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read ({error.strerror or error}); check its permissions.") from error
     with quiet_stderr():
@@ -87,6 +95,19 @@ def series_in(folder: Path) -> list[list[SliceFile]]:
     headers.sort(key=lambda header: header.series)
     groups = [list(group) for _, group in itertools.groupby(headers, key=lambda header: header.series)]
     return [group for group in groups if any(header.components == 1 and (header.located or header.frames > 1) for header in group)]
+
+
+def _is_dicom_or_lost(path: Path) -> bool:
+    """Whether it is DICOM. Raises InputError when it is not but should be: the first or last slice, lost, would leave no gap."""
+    if is_dicom(path):
+        return True
+    if path.name.lower().endswith(ENDINGS) and not path.name.startswith("."):
+        raise _damaged(path)
+    return False
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"The DICOM file {path} is damaged or incomplete; copy or export the series again.")
 
 
 def _only_series(folder: Path, groups: list[list[SliceFile]]) -> list[SliceFile]:
@@ -116,7 +137,7 @@ def _read_header(path: Path) -> SliceFile | None:
         reader.ReadImageInformation()
     except RuntimeError as error:
         if _may_be_slice(path):
-            raise InputError(f"The DICOM file {path} is damaged or incomplete; copy or export the series again.") from error
+            raise _damaged(path) from error
         return None
     if "LOCALIZER" in _text(reader, "0008|0008").upper():
         return None
@@ -134,6 +155,8 @@ def _read_header(path: Path) -> SliceFile | None:
         spacing=_numbers(reader, "0028|0030"),
         slope=_number(reader, "0028|1053", 1.0),
         intercept=_number(reader, "0028|1052", 0.0),
+        photometric=_text(reader, "0028|0004"),
+        unit=_text(reader, "0028|1054").upper(),
     )
 
 
@@ -192,6 +215,7 @@ def _require_one_grid(series: Sequence[SliceFile], name: str) -> None:
         raise InputError(f"{name} holds color pictures or files of several frames among its slices; take them out.")
     for header in series:
         _require_located(header, name)
+    require_voxels((*series[0].size, len(series)), name)
     for what, values in {
         "sizes": {describe_size(header.size) for header in series},
         "pixel spacings": {describe_mm(header.spacing) for header in series},
@@ -211,6 +235,8 @@ def _require_located(header: SliceFile, name: str) -> None:
     axes = _axes(header)
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
         raise InputError(f"{name} has a slice whose rows and columns are not at right angles ({file}); export the series again.")
+    if header.photometric == INVERTED:
+        raise InputError(f"{name} is stored with dark for bright ({INVERTED}), which loses its Hounsfield units; export it again as MONOCHROME2.")
     if not (np.isfinite((header.slope, header.intercept)).all() and header.slope != 0):
         raise InputError(f"{name} has a slice whose rescale slope or intercept is impossible ({file}); export the series again.")
 
@@ -255,8 +281,11 @@ def _read_slices(ordered: Sequence[SliceFile], name: str) -> sitk.Image:
         raise InputError(f"{name} cannot be read: a slice is damaged or compressed in an unknown way; export the series again.") from error
 
 
-def _modality_warnings(header: SliceFile) -> list[str]:
+def _content_warnings(header: SliceFile) -> list[str]:
     # Warnings go into results, so they name nothing that may be named after the patient.
-    if header.modality == "CT":
-        return []
-    return [f"The DICOM series says that it is {header.modality}, not CT; the result cannot be trusted."]
+    warnings = []
+    if header.modality != "CT":
+        warnings.append(f"The DICOM series says that it is {header.modality}, not CT; the result cannot be trusted.")
+    if header.unit not in HOUNSFIELD_UNITS:
+        warnings.append(f"The DICOM series says that its values are {header.unit}, not Hounsfield units; the result cannot be trusted.")
+    return warnings
