@@ -26,6 +26,8 @@ IDENTITY: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SIDES = ("right", "left", "both")
 # 1000 slices of 2000 x 2000, twice what the finest scanners make: a header that says more would have the memory filled for nothing.
 MOST_VOXELS = 4_000_000_000
+# No scanner's coordinates reach this far; much further, a number has no millimetres left.
+FARTHEST_MM = 1e6
 
 
 def as_vector(values: Sequence[float] | NDArray[Any]) -> Vector:

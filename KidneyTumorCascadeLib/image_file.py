@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,20 @@ def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
             return image, _placement_warnings(reader, path)
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as an image ({_reason(error)}); check the file, or export it again as .nii.gz.") from error
+
+
+def require_input(path: Path) -> None:
+    """Raise InputError when there is no such file or folder, or it is a file that is empty or closed to this user, or something else."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise InputError(f"There is no file or folder {path}; check the path.") from error
+        raise InputError(f"{path} cannot be opened ({error.strerror or error}); check its name and its permissions.") from error
+    if stat.S_ISREG(mode):
+        require_readable(path)
+    elif not stat.S_ISDIR(mode):
+        raise InputError(f"{path} is neither a file nor a folder, but a pipe or a device; give an image file or a folder of DICOM slices.")
 
 
 def require_readable(path: Path) -> None:

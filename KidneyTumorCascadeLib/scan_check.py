@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Geometry, describe_mm, describe_size
+from KidneyTumorCascadeLib.geometry import FARTHEST_MM, Geometry, describe_mm, describe_size
 from KidneyTumorCascadeLib.volume import Volume
 
 # A kidney is 80 to 130 mm long: below these a scan cannot show enough of one to be told from anything else.
@@ -60,8 +60,9 @@ class Statistics:
 def check_scan(volume: Volume, name: str) -> list[str]:
     """Warnings about a scan that can be used; the name begins each message.
 
-    Refused are scans of fewer than 8 voxels or 50 mm along an axis, spacings over 20 mm, NaN or infinity, one single value, 8-bit pictures
-    and label maps, and values that are not Hounsfield units: none below zero, none of soft tissue, shifted by 1024, wrapped round.
+    Refused are scans of fewer than 8 voxels or 50 mm along an axis, spacings over 20 mm, positions beyond 1e6 mm, NaN or infinity, one single
+    value, 8-bit pictures and label maps, and values that are not Hounsfield units: none below zero, none of soft tissue, shifted by 1024,
+    wrapped round.
     Warned of are slices over 5 mm, fields of view under 150 mm and scans shorter than 120 mm, where kidneys may be cut.
 
     Raises:
@@ -82,6 +83,9 @@ def _check_grid(geometry: Geometry, name: str) -> None:
     if max(geometry.spacing) > LARGEST_SPACING_MM:
         spacing = describe_mm(geometry.spacing)
         raise InputError(f"{name} has voxels of {spacing}; more than {LARGEST_SPACING_MM:.0f} mm is too coarse for a kidney, or its header is wrong.")
+    if max(map(abs, geometry.origin)) > FARTHEST_MM:
+        distance = max(map(abs, geometry.origin))
+        raise InputError(f"{name} says that it lies {distance:.3g} mm from the scanner's centre; its header is damaged, so export the scan again.")
 
 
 def _statistics(voxels: NDArray[Any], name: str) -> Statistics:

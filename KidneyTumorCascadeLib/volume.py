@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, as_matrix, as_vector
-from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_readable, shared_voxels
+from KidneyTumorCascadeLib.image_file import quiet_stderr, read_image, require_input, shared_voxels
 from KidneyTumorCascadeLib.nifti_file import check_nifti
 
 # Formats of one file (one of two cannot appear whole) that keep the geometry.
@@ -50,10 +50,7 @@ def read_scan(path: str | Path) -> tuple[Volume, list[str]]:
         InputError: there is no such file, it is damaged, or it is not one three-dimensional scalar image.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {path}; check the path.")
-    if path.is_file():
-        require_readable(path)
+    require_input(path)
     image, warnings = read_series(path) if path.is_dir() or is_dicom(path) else read_image(path)
     return Volume(_plain_voxels(image), _geometry_of(image, path)), warnings
 

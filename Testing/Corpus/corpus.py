@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from Testing.Corpus.affines import AFFINES
 from Testing.Corpus.dicom_damage import DICOM_DAMAGE
 from Testing.Corpus.dicom_series import DICOM_SERIES
 from Testing.Corpus.nifti import NIFTI
+from Testing.Corpus.other_files import OTHER_FILES
 from Testing.Corpus.positions import POSITIONS
 from Testing.Corpus.registry import Kind
 
-FAMILIES = (NIFTI, DICOM_DAMAGE, DICOM_SERIES, POSITIONS)
+FAMILIES = (NIFTI, AFFINES, OTHER_FILES, DICOM_DAMAGE, DICOM_SERIES, POSITIONS)
 KINDS: tuple[Kind, ...] = tuple(kind for family in FAMILIES for kind in family.kinds)

@@ -22,6 +22,11 @@ class Ellipsoid:
     center: tuple[float, float, float]
     semi: tuple[float, float, float]
 
+    def moved(self, offset: Sequence[float] | Floats) -> Ellipsoid:
+        """The same one elsewhere, by so many mm in LPS."""
+        x, y, z = (float(value) for value in np.add(self.center, offset))
+        return replace(self, center=(x, y, z))
+
     def holds(self, points: Floats) -> NDArray[np.bool_]:
         """Which of the points (..., 3) lie in it."""
         return np.asarray((((points - self.center) / self.semi) ** 2).sum(axis=-1) <= 1.0)
@@ -43,6 +48,14 @@ class Patient:
     sides: tuple[str, ...] = ("right", "left")
     unlabelled: tuple[Ellipsoid, ...] = ()
     body: Ellipsoid = Ellipsoid((0.0, 0.0, 0.0), (150.0, 105.0, 1e9))
+
+    def moved(self, offset: Sequence[float] | Floats) -> Patient:
+        """The same patient elsewhere, by so many mm in LPS."""
+
+        def shift(shapes: tuple[Ellipsoid, ...]) -> tuple[Ellipsoid, ...]:
+            return tuple(shape.moved(offset) for shape in shapes)
+
+        return replace(self, kidneys=shift(self.kidneys), tumors=shift(self.tumors), unlabelled=shift(self.unlabelled), body=self.body.moved(offset))
 
     def labels_at(self, points: Floats) -> NDArray[np.uint8]:
         """What a right result has at the points (..., 3)."""
