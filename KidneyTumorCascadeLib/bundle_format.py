@@ -7,7 +7,8 @@
 A network: network (`VNetShape`), foreground (the labels that it finds), spacing_mm (x, y, z), patch (z, y, x), normalization, weights (file
 name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
-(`ComponentRules`). Spacings are optional: without one, the network's own holds.
+(`ComponentRules`), within_body (look for kidneys in the body's extent only). Spacings are optional: without one, the network's own holds;
+so is within_body, which is false by default.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Preset:
         spacing: mm (x, y, z) per pass where it differs from the network's own.
         merge: "overlay" or "compare".
         rules: which components are believed.
+        within_body: kidneys are looked for in the body's extent only, not in the air around it.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Preset:
     spacing: Mapping[str, Vector]
     merge: str
     rules: ComponentRules
+    within_body: bool = False
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,7 @@ def read_preset(name: str, values: Fields) -> Preset:
         spacing={key: spacing.three_numbers(key, *SPACING_LIMITS) for key in PASSES if spacing.has(key)} if spacing else {},
         merge=values.choice("merge", MERGES),
         rules=parsed(values, "rules", ComponentRules.from_dict),
+        within_body=values.flag("within_body") if values.has("within_body") else False,
     )
     for fields in (values, overlap, *([spacing] if spacing else [])):
         fields.done()

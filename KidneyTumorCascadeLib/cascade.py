@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from KidneyTumorCascadeLib.body import body_midline, body_slices
 from KidneyTumorCascadeLib.bundle import Bundle, load_network
 from KidneyTumorCascadeLib.component_rules import ComponentRules, Removal, apply_rules
 from KidneyTumorCascadeLib.device import PRECISION_VARIABLE, Engine
@@ -33,9 +34,6 @@ from KidneyTumorCascadeLib.volume import Volume
 
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
 SLAB_VOXELS = 8_000_000
-BODY_HU = -300.0
-# A couch or an arm may touch the border of the field of view; a body that is cut covers more of it.
-MOST_OF_A_FACE = 0.05
 TUMOR = 2
 Probability = NDArray[np.float32]
 T = TypeVar("T")
@@ -116,7 +114,7 @@ class Cascade:
         with self.timer.stage(FINDING):
             scan = volume.in_lps_order()
             grid = scan.geometry.resampled(self.bundle.spacing("roi", self.preset))
-            (probability,), midline = self._on_ladder(lambda rung: self._look_for_kidneys(scan, grid, rung))
+            probability, midline = self._on_ladder(lambda rung: self._look_for_kidneys(scan, grid, rung))
             rules = self.preset.boxes
             if rules.kind == "fixed":
                 boxes = fixed_boxes(probability > rules.threshold, grid, scan.geometry, rules.edge_voxels)
@@ -152,11 +150,14 @@ class Cascade:
         warnings = [*found.warnings, *empty_box_warnings(parts), *self.warnings]
         return Segmentation(assembled(volume, [part.part for part in parts]), parts, warnings, found.dropped)
 
-    def _look_for_kidneys(self, scan: Volume, grid: Geometry, rung: Rung) -> tuple[list[Probability], float | None]:
-        """ROI-V-Net's probabilities on the grid, and the midline of the body (LPS x in mm)."""
+    def _look_for_kidneys(self, scan: Volume, grid: Geometry, rung: Rung) -> tuple[Probability, float | None]:
+        """ROI-V-Net's probability on the grid, and the midline of the body (LPS x in mm)."""
         hu = hu_on(grid, scan, rung)
-        probabilities = self._predict(hu, scan, ("roi",), rung, lambda done, total: self.progress(FINDING, done, total))
-        return probabilities, body_midline(hu, grid)
+        part = body_slices(hu, self.bundle.stages["roi"].patch) if self.preset.within_body else (slice(None),) * 3
+        (inside,) = self._predict(hu[part], scan, ("roi",), rung, lambda done, total: self.progress(FINDING, done, total))
+        probability = np.zeros(grid.shape_zyx, dtype=np.float32)
+        probability[part] = inside
+        return probability, body_midline(hu, grid)
 
     def _predict(self, hu: Tensor, scan: Volume, names: Sequence[str], rung: Rung, on_patch: Callable[[int, int], None]) -> list[Probability]:
         """Foreground probabilities (z, y, x) of the named networks, which share one image and one pass over its patches."""
@@ -233,20 +234,6 @@ def rules_for(side: str, rules: ComponentRules) -> ComponentRules:
 def hu_on(grid: Geometry, scan: Volume, rung: Rung) -> Tensor:
     """The scan's HU (z, y, x) on another grid, where the rung computes."""
     return resample(scan.voxels, scan.geometry, grid, rung.engine.device)
-
-
-def body_midline(hu: Tensor, grid: Geometry) -> float | None:
-    """LPS x (mm) of the middle of everything denser than fat, at the height of the grid's centre.
-
-    None in a grid of air, and where the field of view cuts the body on the right or left: its middle is then not the patient's.
-    """
-    body = hu > BODY_HU
-    profile = body.sum(dim=(0, 1)).double().cpu().numpy()
-    if not profile.any() or max(profile[0], profile[-1]) > MOST_OF_A_FACE * body.shape[0] * body.shape[1]:
-        return None
-    x = float((profile * np.arange(len(profile))).sum() / profile.sum())
-    middle = (np.array(grid.size) - 1.0) / 2.0
-    return float(grid.to_patient((x, middle[1], middle[2]))[0])
 
 
 def with_context(slices: Slices, geometry: Geometry, spacing: Vector, patch: Size) -> Geometry:

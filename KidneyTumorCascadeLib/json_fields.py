@@ -59,6 +59,13 @@ class Fields:
             raise self.problem(name, f"one of {', '.join(choices)}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """true or false."""
+        value = self.take(name)
+        if not isinstance(value, bool):
+            raise self.problem(name, "true or false")
+        return value
+
     def number(self, name: str, low: float, high: float) -> float:
         """A number in that range, both ends included."""
         value = self.take(name)

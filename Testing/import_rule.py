@@ -49,6 +49,7 @@ LAYERS = (
     "device",
     "memory_ladder",
     "environment",
+    "body",
     "cascade",
     "measurements",
     "surface_distance",

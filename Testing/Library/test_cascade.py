@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from KidneyTumorCascadeLib.bundle import load_bundle
-from KidneyTumorCascadeLib.cascade import Cascade, assembled, body_midline, rules_for, with_context
+from KidneyTumorCascadeLib.cascade import Cascade, assembled, rules_for, with_context
 from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
@@ -108,6 +108,23 @@ def test_nothing_found_is_an_empty_label_map_and_a_warning(cascade: Cascade) -> 
 def test_an_empty_box_is_named(cascade: Cascade) -> None:
     result = with_networks(cascade, 0.5, 99.0, 99.0).segment(two_blocks())
     assert result.warnings == ["No kidney was found in the right box.", "No kidney was found in the left box."]
+
+
+def test_looking_within_the_body_only_finds_the_same_with_fewer_patches(bundle_folder: Path) -> None:
+    scan = two_blocks()
+    wide = Volume(np.pad(scan.voxels, ((0, 0), (60, 20), (90, 40)), constant_values=-1000), Geometry((220, 150, 60), (3.0, 3.0, 3.0)))
+    content = read_description(bundle_folder)
+    content["presets"]["standard"]["within_body"] = True
+    found, patches = {}, {}
+    for name in ("everywhere", "within the body"):
+        steps: list[int] = []
+        cascade = Cascade(load_bundle(bundle_folder), CPU, progress=lambda stage, done, total, steps=steps: steps.append(total))
+        found[name] = with_networks(cascade, 1.0, 1.0, 3.0).find_kidneys(wide).boxes
+        patches[name] = steps[-1]
+        write_description(bundle_folder, content)
+    assert [box.side for box in found["everywhere"]] == ["right", "left"]
+    assert found["within the body"] == found["everywhere"]
+    assert patches["within the body"] < patches["everywhere"]
 
 
 def test_fixed_boxes_fall_back_to_whole_halves(bundle_folder: Path) -> None:
@@ -285,13 +302,3 @@ def test_overlapping_boxes_keep_the_tumor() -> None:
 
     result = assembled(scan, [part(slice(0, 3), 1, 2, 0), part(slice(1, 4), 1, 1, 0)])
     assert result.voxels.tolist() == [[[1, 2, 1, 0]]]
-
-
-def test_the_midline_is_that_of_the_body() -> None:
-    hu = torch.full((10, 20, 40), -1000.0)
-    hu[:, 5:15, 20:35] = 40.0
-    grid = Geometry((40, 20, 10), (2.0, 2.0, 2.0), (-100.0, 0.0, 0.0))
-    assert body_midline(hu, grid) == pytest.approx(-100.0 + 27.0 * 2.0)
-    hu[:, :, :30] = 40.0
-    assert body_midline(hu, grid) is None, "the field of view cuts the body"
-    assert body_midline(torch.full((2, 2, 2), -1000.0), Geometry((2, 2, 2), (1.0, 1.0, 1.0))) is None
