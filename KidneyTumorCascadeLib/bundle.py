@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.bundle_format import BUNDLE_FILE, NAME_PATTERN, Bundle, Preset, Stage, read_bundle, read_limited
 from KidneyTumorCascadeLib.errors import BundleError
+from KidneyTumorCascadeLib.json_fields import MAX_BYTES, quote, reason
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from KidneyTumorCascadeLib.vnet import VNet, count_parameters
 
@@ -77,11 +78,12 @@ def load_bundle(name_or_folder: str | Path | None = None) -> Bundle:
         installed = store_folder() / name_or_folder
         if installed.is_dir():
             return read_bundle(installed)
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        return read_bundle(folder)
+    # Functions of os.path: those of Path fail for unknown users and for names that are too long.
+    folder = os.path.expanduser(name_or_folder)
+    if os.path.isdir(folder):
+        return read_bundle(Path(folder))
     names = ", ".join(found.name for found in list_bundles())
-    raise BundleError(f"There is no model bundle {str(name_or_folder)!r}; give the folder of one or one of these names: {names}.")
+    raise BundleError(f"There is no model bundle {quote(str(name_or_folder))}; give the folder of one or one of these names: {names}.")
 
 
 def list_bundles() -> list[FoundBundle]:
@@ -137,11 +139,19 @@ def read_weights(stage: Stage) -> dict[str, Tensor]:
         raise BundleError(f"{stage.weights} is no safetensors file; other formats can run code when opened and are refused.")
     data = hashed_bytes(stage)
     try:
+        require_short_header(data)
         tensors = safetensors.torch.load(data)
     # A data type that this torch does not know is a KeyError, or none of the above in some versions.
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise BundleError(f"{stage.weights} is not a valid safetensors file ({error}); get a new copy of the bundle.") from error
+        raise BundleError(f"{stage.weights} is not a valid safetensors file ({reason(error)}); get a new copy of the bundle.") from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def require_short_header(data: bytes) -> None:
+    """Raises ValueError when the header, which begins with its length, is larger than any network's: it would be parsed into a multiple of it."""
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_BYTES:
+        raise ValueError(f"its header has {length} bytes")
 
 
 def hashed_bytes(stage: Stage) -> bytes:

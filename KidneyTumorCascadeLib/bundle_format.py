@@ -14,6 +14,8 @@ so is within_body, which is false by default.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,7 @@ from KidneyTumorCascadeLib.box_rules import BoxRules
 from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.errors import BundleError, InputError
 from KidneyTumorCascadeLib.geometry import Size, Vector
-from KidneyTumorCascadeLib.json_fields import MAX_BYTES, Fields, parse_json, quote
+from KidneyTumorCascadeLib.json_fields import MAX_BYTES, Fields, parse_json, quote, reason
 from KidneyTumorCascadeLib.normalization import Normalization, normalization_from_dict
 from KidneyTumorCascadeLib.vnet import VNetShape
 
@@ -38,6 +40,7 @@ DEFAULT_PRESET = "standard"
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?"
 NAME_RULE = "1 to 64 small letters, digits, dots, hyphens and underscores, with a letter or digit first and last"
+PRESET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}"
 WEIGHTS_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors"
 SPACING_LIMITS = (0.1, 20.0)
 PATCH_LIMITS = (8, 512)
@@ -141,10 +144,10 @@ def read_bundle(folder: Path) -> Bundle:
         folder=folder,
         name=top.text("name", NAME_PATTERN, NAME_RULE),
         version=top.text("version", r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,39}", "a version such as 1.0.0"),
-        licence=top.text("licence", r".*\S.*", "the licence of the weights, such as CC-BY-NC-SA-4.0"),
+        licence=top.text("licence", r"[^\n]*\S[^\n]*", "the licence of the weights, such as CC-BY-NC-SA-4.0"),
         description=top.text("description"),
         stages=stages,
-        presets={name: read_preset(name, presets.inner(name)) for name in presets.values},
+        presets={name: read_preset(name, presets.inner(name)) for name in preset_names(presets)},
         digest=hashlib.sha256(data).hexdigest(),
         training_data=tuple(top.items("training_data")),
         accuracy=top.inner("accuracy").values,
@@ -159,12 +162,14 @@ def read_limited(file: Path, most: int) -> bytes:
     """A file's bytes. Raises BundleError when it is missing, unreadable or larger than that."""
     try:
         with file.open("rb") as stream:
-            data = stream.read(most + 1)
+            size = os.fstat(stream.fileno()).st_size
+            # Not simply `most`: Python makes room for all that it is asked to read.
+            data = stream.read(size + 1) if size <= most else b""
     except FileNotFoundError as error:
         raise BundleError(f"There is no {file.name} in {file.parent}; give the folder of a model bundle, or get a new copy of it.") from error
     except OSError as error:
         raise BundleError(f"{file} cannot be read ({error.strerror or error}); check that it is a file and that you may read it.") from error
-    if len(data) > most:
+    if max(size, len(data)) > most:
         raise BundleError(f"{file} is larger than the {most} bytes that it may have; get a new copy of the bundle.")
     return data
 
@@ -176,7 +181,7 @@ def check_schema(top: Fields) -> None:
         raise top.problem("schema", f"the whole number {SCHEMA}")
     if schema != SCHEMA:
         remedy = "update the extension (or the package kidney-tumor-cascade)" if schema > SCHEMA else "get a newer copy of the bundle"
-        raise BundleError(f"{top.file}: the bundle has schema version {schema}, this program reads version {SCHEMA}; {remedy}.")
+        raise BundleError(f"{top.file}: the bundle has schema version {quote(schema)}, this program reads version {SCHEMA}; {remedy}.")
 
 
 def read_stage(name: str, values: Fields, folder: Path) -> Stage:
@@ -226,6 +231,15 @@ def read_foreground(stage: str, values: Fields) -> tuple[int, ...]:
     return labels
 
 
+def preset_names(presets: Fields) -> list[str]:
+    """The names of the presets, which users give and are shown. Raises BundleError for one that is none."""
+    for name in presets.values:
+        if not re.fullmatch(PRESET_PATTERN, name):
+            expected = "up to 64 letters, digits, spaces, dots, hyphens and underscores, with a letter or digit first"
+            raise BundleError(f"{presets.file}: {quote(name)} cannot be the name of a preset; it must be {expected}.")
+    return list(presets.values)
+
+
 def read_preset(name: str, values: Fields) -> Preset:
     """One preset's entry."""
     overlap, spacing = values.inner("overlap"), values.inner("spacing_mm") if values.has("spacing_mm") else None
@@ -250,13 +264,7 @@ def parsed(values: Fields, name: str, parse: Callable[[dict[str, Any]], Parsed])
     try:
         return parse(inner.values)
     except (ValueError, TypeError, OverflowError) as error:
-        raise BundleError(f"{values.file}: {inner.place} is unusable ({quote_reason(error)}); correct it or get a new copy of the bundle.") from error
-
-
-def quote_reason(error: Exception) -> str:
-    """What an exception says, in one short line."""
-    lines = str(error).strip().splitlines()
-    return quote(lines[0])[1:-1] if lines else type(error).__name__
+        raise BundleError(f"{values.file}: {inner.place} is unusable ({reason(error)}); correct it or get a new copy of the bundle.") from error
 
 
 def check_shared_patches(file: Path, stages: Mapping[str, Stage]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ from typing import IO
 from KidneyTumorCascadeLib.bundle import DEFAULT_NAME, list_bundles, store_folder, verify_bundle
 from KidneyTumorCascadeLib.bundle_format import BUNDLE_FILE, NAME_PATTERN, WEIGHTS_PATTERN, Bundle, read_bundle
 from KidneyTumorCascadeLib.errors import BundleError, InputError, SetupError
-from KidneyTumorCascadeLib.json_fields import MAX_BYTES, quote
+from KidneyTumorCascadeLib.json_fields import MAX_BYTES, quote, reason
 
 MAX_TOTAL_BYTES = 1024**3
 MAX_TEXT_BYTES = MAX_BYTES
@@ -36,9 +37,10 @@ def install_bundle(zip_path: Path) -> Bundle:
     Raises InputError when there is no such file, BundleError when anything in it is not as it must be or the name is taken, SetupError
     when the disk has no room.
     """
-    if not zip_path.is_file():
-        hint = "zip its content, or use it as it is with --bundle" if zip_path.is_dir() else "give the zip file of a bundle"
-        raise InputError(f"{zip_path} is {'a folder' if zip_path.is_dir() else 'not there'}; {hint}.")
+    if not os.path.isfile(zip_path):
+        is_folder = os.path.isdir(zip_path)
+        hint = "zip its content, or use it as it is with --bundle" if is_folder else "give the zip file of a bundle"
+        raise InputError(f"{zip_path} is {'a folder' if is_folder else 'not there'}; {hint}.")
     store = store_folder()
     temporary = store / f".install-{secrets.token_hex(8)}"
     try:
@@ -67,7 +69,7 @@ def adopt(temporary: Path, store: Path) -> Bundle:
 def extract(zip_path: Path, folder: Path) -> None:
     """Writes the files of a bundle's zip file into a folder. Raises BundleError when it holds anything else, or is damaged."""
     try:
-        with zipfile.ZipFile(zip_path) as archive:
+        with CautiousFile(zip_path) as file, zipfile.ZipFile(file) as archive:
             entries = checked_entries(archive, zip_path)
             require_room(folder, sum(entry.file_size for entry in entries.values()))
             for name, entry in entries.items():
@@ -75,7 +77,18 @@ def extract(zip_path: Path, folder: Path) -> None:
                     copy_exactly(source, target, entry.file_size, f"{zip_path}: {name}")
     # A damaged archive fails in many ways: bad checksums, cut-off data, compressed nonsense, unknown features, headers beyond the end.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{zip_path} is not a valid zip file ({quote(str(error))[1:-1]}); get a new copy of it.") from error
+        raise BundleError(f"{zip_path} is not a valid zip file ({reason(error)}); get a new copy of it.") from error
+
+
+class CautiousFile(io.FileIO):
+    """A file of which no more than `CHUNK` is read at once. A directory of millions of entries would be read as a whole and fill the memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most so many bytes, all that there are without a size. Raises BadZipFile when that is too much."""
+        rest = os.fstat(self.fileno()).st_size - self.tell()
+        if (rest if size is None or size < 0 else min(size, rest)) > CHUNK:
+            raise zipfile.BadZipFile("its directory is too large")
+        return super().read(size) or b""
 
 
 def checked_entries(archive: zipfile.ZipFile, zip_path: Path) -> dict[str, zipfile.ZipInfo]:

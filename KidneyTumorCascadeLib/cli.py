@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from KidneyTumorCascadeLib.arguments import PROGRAM, make_parser
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError, SetupError
+from KidneyTumorCascadeLib.json_fields import one_line, reason
 
 DEBUG_VARIABLE = "KIDNEY_TUMOR_CASCADE_DEBUG"
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> CascadeError | None:
     except OSError as error:
         discard_output()
         show_traceback()
-        return SetupError(f"The system refused what is needed for this ({error}); check the disk, its free space and the permissions.")
+        return SetupError(f"The system refused what is needed for this ({reason(error)}); check the disk, its free space and the permissions.")
     except Exception as error:
         show_traceback()
         if is_out_of_memory(error):
@@ -73,7 +74,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def fail(error: CascadeError, as_json: bool) -> int:
     """The error as one line on standard error; returns its exit code."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
     sys.stderr.write((json.dumps({"error": text, "exit_code": error.exit_code}) if as_json else text) + "\n")
     return error.exit_code
 

@@ -13,6 +13,10 @@ class CascadeError(Exception):
     exit_code = 1
 
 
+class CasesFailed(CascadeError):
+    """A batch came to its end, but some of its scans have no result."""
+
+
 class InputError(CascadeError):
     """A file, folder or argument cannot be used."""
 
@@ -23,6 +27,10 @@ class SetupError(CascadeError):
     """This machine cannot do what was asked: a missing package, a device that does not work, no disk or memory left."""
 
     exit_code = 3
+
+
+class MemoryShortage(SetupError):
+    """A scan needs more memory than there was just now."""
 
 
 class BundleError(SetupError):

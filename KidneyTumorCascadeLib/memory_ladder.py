@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from KidneyTumorCascadeLib.device import Engine, choose_device, is_out_of_memory, release_memory
-from KidneyTumorCascadeLib.errors import SetupError
+from KidneyTumorCascadeLib.errors import MemoryShortage
 
 CPU = torch.device("cpu")
 GPU_BATCH = 4
@@ -50,7 +50,7 @@ def ladder(engine: Engine) -> list[Rung]:
 def climb_down(rungs: list[Rung], work: Callable[[Rung], T], report: Callable[[str], None]) -> T:
     """The result of the work on the first rung whose memory suffices; each step down is reported as a sentence.
 
-    Raises SetupError when the last one's does not; any error but running out of memory is passed on.
+    Raises MemoryShortage when the last one's does not; any error but running out of memory is passed on.
     """
     for index, rung in enumerate(rungs):
         try:
@@ -62,4 +62,4 @@ def climb_down(rungs: list[Rung], work: Callable[[Rung], T], report: Callable[[s
         release_memory(rung.engine.device)
         if index + 1 < len(rungs):
             report(f"Memory ran out with {rung.description}; went on with {rungs[index + 1].description}.")
-    raise SetupError("There is not enough memory for this scan, even with one patch at a time on the CPU; close other programs and try again.")
+    raise MemoryShortage("There is not enough memory for this scan, even with one patch at a time on the CPU; close other programs and try again.")

@@ -9,21 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.report import DISK_FULL
 
 NamedFile = tuple[str, Path]
+UNFINISHED = ".unfinished-"
 
 
 class FilesTogether:
     """A context in which files are written that appear together when it ends well, and not at all when it does not.
 
     Each is written in a hidden folder beside its place, under its own name, and moved from there at the end, in the order of `place`.
-    Whatever interrupts the writing, files of an earlier run stay as they were.
+    Whatever interrupts the writing, files of an earlier run stay as they were. The last one, such as a manifest, vouches for the others: an
+    earlier one is taken away before they are moved, so that it never stands beside files that it does not speak of.
     """
 
     def __init__(self) -> None:
         self._folders: dict[Path, Path] = {}
         self._moves: list[tuple[Path, Path]] = []
+
+    @property
+    def waiting(self) -> list[Path]:
+        """Where the files are until the end, in the order of `place`."""
+        return [waiting for waiting, _ in self._moves]
 
     def place(self, path: Path) -> Path:
         """Where to write what is to become this file. Raises InputError when its folder cannot be written to."""
@@ -41,19 +49,26 @@ class FilesTogether:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                for waiting, target in self._moves:
-                    os.replace(waiting, target)
+                self._move()
         finally:
             for folder in self._folders.values():
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _move(self) -> None:
+        if len(self._moves) > 1:
+            self._moves[-1][1].unlink(missing_ok=True)
+        for waiting, target in self._moves:
+            os.replace(waiting, target)
+
 
 def new_folder_in(folder: Path) -> Path:
-    """A hidden folder in that folder."""
+    """A hidden folder in that folder. Raises SetupError when the disk is full, InputError when nothing can be written there."""
     try:
-        return Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+        return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
     except OSError as error:
-        raise InputError(f"Nothing can be written in {folder} ({error.strerror or error}); choose another folder or make room there.") from error
+        if error.errno in DISK_FULL:
+            raise SetupError(f"The disk has no room left for anything in {folder}; free some space or write to another disk.") from error
+        raise InputError(f"Nothing can be written in {folder} ({error.strerror or error}); use another folder or change its permissions.") from error
 
 
 def require_apart(written: Sequence[NamedFile], read: Sequence[NamedFile] = ()) -> None:

@@ -5,8 +5,7 @@ The files appear together, or not at all: a folder never holds a label map of a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from KidneyTumorCascadeLib.cascade import Cascade, Segmentation
 from KidneyTumorCascadeLib.device import Engine, choose_device
 from KidneyTumorCascadeLib.dicom import is_dicom
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import SIDES, Box
-from KidneyTumorCascadeLib.json_fields import MAX_BYTES
+from KidneyTumorCascadeLib.geometry import FARTHEST_MM, SIDES, Box
+from KidneyTumorCascadeLib.json_fields import MAX_BYTES, load_json, quote, reason
 from KidneyTumorCascadeLib.measurements import SideMeasurement, measure, overlap_warnings
 from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.preview import write_preview
@@ -33,11 +32,13 @@ from KidneyTumorCascadeLib.report import (
 )
 from KidneyTumorCascadeLib.scan_check import check_scan
 from KidneyTumorCascadeLib.volume import Volume, read_scan, require_writable, write_volume
+from KidneyTumorCascadeLib.worker_messages import SOURCES
 
 READING, MEASURING, WRITING = "reading", "measuring", "writing"
 DICOM_NAME = "DICOM series"
-# No scanner's coordinates reach this far.
-FARTHEST_MM = 1e6
+
+Reading = Callable[[Cascade], tuple[Volume, list[str]]]
+Notes = Callable[[Sequence[Path]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -96,24 +97,33 @@ def check_request(request: Request) -> None:
     require_manifest_place(manifest_path(request.output))
 
 
-def segment_file(request: Request, cascade: Cascade | None = None, progress: Progress | None = None) -> dict[str, Any]:
+def segment_file(
+    request: Request,
+    cascade: Cascade | None = None,
+    progress: Progress | None = None,
+    read: Reading | None = None,
+    notes: Notes | None = None,
+) -> dict[str, Any]:
     """Segment one scan and write everything that was asked for; returns the manifest.
 
     Args:
         request: what to do; it is checked before anything else happens.
         cascade: may serve many scans; without one, that of the request is opened.
         progress: what a cascade opened here tells of its steps.
+        read: gives the scan and what is odd about it, for instance because it was read beforehand; `read_checked` by default. Nobody but the
+            caller should hold on to the scan, so that its memory is free when the label map is written.
+        notes: what else the manifest says, made when all other files (which it is given) are written but do not have their places yet.
 
     Raises:
         InputError: when the scan, a box or an output cannot be used.
         BundleError: when the bundle is damaged.
-        SetupError: when memory or disk run out.
+        SetupError: when the disk runs out; MemoryShortage when memory does.
         Cancelled: when the caller stops it.
     """
     check_request(request)
     cascade = cascade or open_cascade(request, progress)
     cascade.timer = StageTimer()  # A cascade may serve many scans.
-    scan, warnings = read_checked(request.source, cascade)
+    scan, warnings = read(cascade) if read else read_checked(request.source, cascade)
     for box in request.boxes or ():
         box.slices(scan.in_lps_order().geometry)  # One beside the scan is refused before the first is segmented.
     result = cascade.segment(scan, request.boxes)
@@ -128,7 +138,7 @@ def segment_file(request: Request, cascade: Cascade | None = None, progress: Pro
             write_pictures_and_probabilities(request, scan, result, warnings, files)
             del scan  # A label map is copied twice on its way to the disk, which takes about the memory of the scan.
             write_volume(result.labels, files.place(request.output))
-        manifest = manifest_of(request, cascade, result, measured, warnings)
+        manifest = {**manifest_of(request, cascade, result, measured, warnings), **(notes(files.waiting) if notes else {})}
         write_json(files.place(manifest_path(request.output)), manifest)
     cascade.progress(WRITING, 1, 1)
     return manifest
@@ -138,8 +148,13 @@ def read_checked(source: Path, cascade: Cascade) -> tuple[Volume, list[str]]:
     """The scan and what is odd about it. Raises InputError when it cannot be used."""
     with cascade.timer.stage(READING):
         cascade.progress(READING, 0, 1)
-        scan, warnings = read_scan(source)
-        return scan, [*warnings, *check_scan(scan, public_name(source))]
+        return checked_scan(source)
+
+
+def checked_scan(source: Path) -> tuple[Volume, list[str]]:
+    """`read_checked` for whoever has no cascade. Same errors."""
+    scan, warnings = read_scan(source)
+    return scan, [*warnings, *check_scan(scan, public_name(source))]
 
 
 def public_name(source: Path) -> str:
@@ -197,13 +212,15 @@ def boxes_to_json(boxes: Sequence[Box], warnings: Sequence[str] = ()) -> dict[st
 def read_boxes(path: Path) -> list[Box]:
     """The boxes of a boxes.json; none where no kidney was found. Raises InputError naming the file and what is wrong in it."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise InputError(f"{path} is too large for a list of boxes; give the JSON file that the boxes command writes.")
-        content = json.loads(path.read_bytes())
+        content = load_json(data)
     except OSError as error:
         raise InputError(f"The boxes {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a JSON file; give one that the boxes command wrote.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a JSON file ({reason(error)}); give one that the boxes command wrote.") from error
     if not isinstance(content, dict) or not isinstance(content.get("boxes"), list):
         raise InputError(f"{path} has no list named boxes; give a file that the boxes command wrote.")
     return [read_box(item, f"{path}, box {number}") for number, item in enumerate(content["boxes"], start=1)]
@@ -214,9 +231,11 @@ def read_box(item: Any, place: str) -> Box:
     try:
         box = Box.from_dict(item)
     except InputError as error:
-        raise InputError(f"{place}: {error}") from error
+        raise InputError(f"{place}: {reason(error)}") from error
     except OverflowError as error:
         raise InputError(f"{place}: a number in it is too large; give millimetres.") from error
+    if box.source not in SOURCES:
+        raise InputError(f"{place}: its source is one of {', '.join(SOURCES)}, not {quote(box.source)}.")
     if max(map(abs, (*box.center, *box.size))) > FARTHEST_MM:
         raise InputError(f"{place}: its centre {box.center} or its size {box.size} is too far away; give millimetres within {FARTHEST_MM:g}.")
     return box

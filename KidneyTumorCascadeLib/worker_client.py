@@ -40,6 +40,7 @@ from KidneyTumorCascadeLib.worker_protocol import (
     Answer,
     Call,
     Id,
+    ProtocolError,
     decode_message,
     encode_call,
     error_of,
@@ -165,7 +166,10 @@ class WorkerClient:
     def _messages(self) -> Iterator[Call | Answer]:
         for line in self._lines:
             if line:
-                yield decode_message(line)
+                try:
+                    yield decode_message(line)
+                except ProtocolError as error:
+                    raise CascadeError(f"The worker said something that is no message ({error}); take worker and client of one version.") from error
 
     def _tell(self, message: Call, on_step: OnStep | None) -> None:
         if message.method == PROGRESS and on_step is not None:

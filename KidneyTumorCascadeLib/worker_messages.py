@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, as_matrix, as_vector, numbers_of
-from KidneyTumorCascadeLib.worker_protocol import InvalidParams
+from KidneyTumorCascadeLib.json_fields import is_number, reason
+from KidneyTumorCascadeLib.worker_protocol import InvalidParams, is_id
 
 PREPARING, FINDING, MERGING = "preparing", "finding kidneys", "merging"
 STAGE_OF_SIDE = {"right": "right kidney", "left": "left kidney", "both": "both kidneys"}
@@ -25,6 +26,7 @@ STAGES = (PREPARING, FINDING, *STAGE_OF_SIDE.values(), MERGING)
 MAX_TEXT = 4096
 MAX_NAME = 100
 MAX_BOXES = 8
+MAX_WARNINGS = 1000
 MAX_EDGE = 100_000
 # No scanner's coordinates reach this far.
 FARTHEST_MM = 1e6
@@ -88,6 +90,14 @@ def list_of(values: Mapping[str, Any], name: str, most: int) -> list[Any]:
     return value
 
 
+def warnings_of(values: Mapping[str, Any]) -> list[str]:
+    """The list of sentences for the user."""
+    warnings = list_of(values, "warnings", MAX_WARNINGS)
+    if not all(isinstance(text, str) for text in warnings):
+        raise InvalidParams("warnings must be a list of texts.")
+    return warnings
+
+
 def sizes_of(values: Mapping[str, Any], name: str, least: int) -> Size:
     """Three whole numbers, none below the least."""
     value = list_of(values, name, 3)
@@ -129,7 +139,7 @@ def box_from_dict(values: Any) -> Box:
     try:
         return Box.from_dict(values)
     except (InputError, OverflowError) as error:
-        raise InvalidParams(str(error)) from error
+        raise InvalidParams(reason(error)) from error
 
 
 def boxes_from_list(values: Mapping[str, Any]) -> list[Box]:
@@ -213,8 +223,8 @@ class Found:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Found:
-        """The reverse of `to_dict`."""
-        return cls(boxes_from_list(values), list(values["warnings"]))
+        """The reverse of `to_dict`. Raises InvalidParams."""
+        return cls(boxes_from_list(values), warnings_of(values))
 
 
 @dataclass(frozen=True)
@@ -230,8 +240,8 @@ class MapFile:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MapFile:
-        """The reverse of `to_dict`."""
-        return cls(Path(values["path"]), geometry_from_dict(values["geometry"]))
+        """The reverse of `to_dict`. Raises InvalidParams, or InputError for an impossible grid."""
+        return cls(Path(text_of(values, "path")), geometry_from_dict(values.get("geometry")))
 
 
 @dataclass(frozen=True)
@@ -265,9 +275,11 @@ class Part:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Part:
-        """The reverse of `to_dict`."""
-        maps = {name: MapFile.from_dict(file) for name, file in values["probabilities"].items()}
-        return cls(box_from_dict(values["box"]), Path(values["labels"]), sizes_of(values, "start_zyx", 0), values["measurement"], maps)
+        """The reverse of `to_dict`. Raises InvalidParams, or InputError for an impossible grid."""
+        files = object_of(values, "probabilities")
+        maps = {name: MapFile.from_dict(object_of(files, name)) for name in files}
+        box, start = box_from_dict(values.get("box")), sizes_of(values, "start_zyx", 0)
+        return cls(box, Path(text_of(values, "labels")), start, object_of(values, "measurement"), maps)
 
     def put_into(self, labels: NDArray[np.uint8]) -> None:
         """Draw this part into a label map of the scan's own order. Where parts overlap, tumor wins over kidney and kidney over background."""
@@ -299,8 +311,12 @@ class Segmented:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Segmented:
-        """The reverse of `to_dict`."""
-        return cls(Path(values["folder"]), [Part.from_dict(part) for part in values["parts"]], list(values["warnings"]), values["manifest"])
+        """The reverse of `to_dict`. Raises InvalidParams, or InputError for an impossible grid."""
+        parts = list_of(values, "parts", MAX_BOXES)
+        if not all(isinstance(part, dict) for part in parts):
+            raise InvalidParams("parts must be a list of objects.")
+        found = [Part.from_dict(part) for part in parts]
+        return cls(Path(text_of(values, "folder")), found, warnings_of(values), object_of(values, "manifest"))
 
     def label_map(self, shape_zyx: Size) -> NDArray[np.uint8]:
         """The label map of the whole scan in its own order."""
@@ -333,5 +349,8 @@ class Step:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Step:
-        """The reverse of `to_dict`."""
-        return cls(values["id"], values["stage"], float(values["fraction"]), values["seconds_left"])
+        """The reverse of `to_dict`. Raises InvalidParams."""
+        request_id, fraction, left = values.get("id"), values.get("fraction"), values.get("seconds_left")
+        if not is_id(request_id) or not is_number(fraction) or not (left is None or is_number(left)):
+            raise InvalidParams("A step has an id, a stage, a fraction and perhaps the seconds left.")
+        return cls(request_id, text_of(values, "stage", MAX_NAME), float(fraction or 0), left)

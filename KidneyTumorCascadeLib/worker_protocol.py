@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from KidneyTumorCascadeLib.errors import BundleError, Cancelled, CascadeError, InputError, SetupError
+from KidneyTumorCascadeLib.json_fields import load_json, one_line
 
 PROTOCOL = 1
 
@@ -104,16 +105,12 @@ def encode(message: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> dict[str, Any]:
     """The JSON object of a line. Raises ProtocolError when there is none."""
     try:
-        content = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        content = load_json(line)
+    except ValueError as error:
         raise ProtocolError(PARSE_ERROR, "The line is no JSON.") from error
     if not isinstance(content, dict):
         raise ProtocolError(INVALID_REQUEST, "A message is one JSON object; lists of them are not understood.")
     return content
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
 
 
 # --- from the client to the worker -----------------------------------------------------------------------------------------------------------
@@ -156,7 +153,7 @@ def encode_result(request_id: Id, result: Any) -> bytes:
 
 def encode_error(request_id: Id | None, code: int, message: str) -> bytes:
     """The line of an answer to one that did not."""
-    return encode({"id": request_id, "error": {"code": code, "message": one_line(message)}})
+    return encode({"id": request_id, "error": {"code": code, "message": short_line(message)}})
 
 
 def decode_message(line: bytes) -> Call | Answer:
@@ -172,9 +169,9 @@ def decode_message(line: bytes) -> Call | Answer:
     return Answer(content.get("id"), code=error["code"], message=error["message"])
 
 
-def one_line(text: str) -> str:
+def short_line(text: str) -> str:
     """A message without line ends, short enough to be shown."""
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= MAX_MESSAGE_LENGTH else f"{line[: MAX_MESSAGE_LENGTH - 3]}..."
 
 

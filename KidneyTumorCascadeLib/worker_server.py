@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from KidneyTumorCascadeLib import __version__
 from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
+from KidneyTumorCascadeLib.json_fields import reason
 from KidneyTumorCascadeLib.progress import Clock
 from KidneyTumorCascadeLib.report import to_plain
 from KidneyTumorCascadeLib.worker_messages import require_known, text_of
@@ -230,7 +231,7 @@ class Server:
             return encode_error(task.id, code_of(error), str(error))
         except OSError as error:
             traceback.print_exc()
-            refused = SetupError(f"The system refused what is needed for this ({error}); check the disk, its free space and the permissions.")
+            refused = SetupError(f"The system refused what is needed for this ({reason(error)}); check the disk, its free space and the permissions.")
             return encode_error(task.id, code_of(refused), str(refused))
         except Exception as error:
             traceback.print_exc()

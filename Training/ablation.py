@@ -26,12 +26,14 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
+from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from KidneyTumorCascadeLib.report import write_text_atomically
 from Training.command_line import make_folder, positive, run_command
 from Training.fitting.settings import read_config, read_settings
 
 TABLE_FILE = "ABLATION.md"
 LAST_VALIDATIONS = 3
+LONGEST_NAME = 100
 HEADER = "| stage | run | training cases | steps | validation Dice | best | s a step |\n|---|---|---|---|---|---|---|\n"
 
 
@@ -55,17 +57,22 @@ class Run:
 def read_runs(path: Path) -> list[Run]:
     """The runs that a file lists. Raises InputError when it is not as described."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = load_json(path.read_bytes())
         runs = [Run(entry["name"], entry["stage"], tuple(entry["cases"]), dict(entry.get("settings", {}))) for entry in entries]
     except OSError as error:
         raise InputError(f"The list of runs {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"The list of runs {path} cannot be used ({error}); each run has a name, a stage and cases.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"The list of runs {path} cannot be used ({reason(error)}); each run has a name, a stage and cases.") from error
     names = [run.name for run in runs]
-    wrong = [run.name for run in runs if run.stage not in STAGES or names.count(run.name) > 1 or Path(run.name).name != run.name]
+    wrong = [run.name for run in runs if run.stage not in STAGES or names.count(run.name) > 1 or not is_folder_name(run.name)]
     if wrong:
-        raise InputError(f"The run {wrong[0]!r} of {path} has an unknown stage, or its name is there twice or cannot be a folder's; correct it.")
+        raise InputError(f"The run {quote(wrong[0])} of {path} has an unknown stage, or its name is there twice or cannot be a folder's; correct it.")
     return runs
+
+
+def is_folder_name(name: Any) -> bool:
+    """Whether a folder can be called that: one part of a path."""
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) <= LONGEST_NAME and Path(name).name == name != ".."
 
 
 def chosen(names: Iterable[str], patterns: Sequence[str]) -> list[str]:

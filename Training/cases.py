@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import mmap
 import struct
 import zipfile
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, Slices, box_of_slices
+from KidneyTumorCascadeLib.json_fields import reason
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from KidneyTumorCascadeLib.resampling import resample
 from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume
@@ -32,6 +34,8 @@ MAPPED_BYTES = 64 * 2**20
 SLAB_VOXELS = 32_000_000
 # A header's rounding moves voxels by less than a tenth of their size; a label map of another grid, by more.
 GRID_TOLERANCE = 0.1
+# The arrays of a case's file, with their types and number of axes.
+ARRAYS = {"hu": (("<i2",), 3), "labels": (("|u1",), 3), "spacing_mm": (("<f8", "<f4", "<i8"), 0)}
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,32 @@ def load_case(path: Path) -> Case:
     Raises InputError for any other file, SetupError when more files would be mapped than this system lets a program keep open.
     """
     try:
+        require_arrays(path)
         with np.load(path, allow_pickle=False) as arrays:
             hu, labels = mapped_arrays(path) or (arrays["hu"], arrays["labels"])
             return Case(path.stem, hu, labels, float(arrays["spacing_mm"]))
+    except MemoryError:
+        raise
     except OSError as error:
         if error.errno == errno.EMFILE:
             raise SetupError(f"{path} cannot be opened beside all the others; allow more open files (ulimit -n 4096).") from error
-        raise InputError(f"{path} is not a training case ({error}); write the pool again.") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a training case ({error}); write the pool again.") from error
+        raise InputError(f"{path} is not a training case ({reason(error)}); write the pool again.") from error
+    # Damaged archives and headers of arrays fail in many ways.
+    except Exception as error:
+        raise InputError(f"{path} is not a training case ({reason(error)}); write the pool again.") from error
+
+
+def require_arrays(path: Path) -> None:
+    """Raises ValueError when an array is of another type than it should be, or larger than the file: room for it would be made all the same.
+
+    Other errors of zipfile and numpy come from damaged files.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for name, (kinds, rank) in ARRAYS.items():
+            entry = archive.getinfo(f"{name}.npy")
+            length, shape, _, kind = array_header(archive, entry)
+            if kind.str not in kinds or len(shape) != rank or length + math.prod(shape) * kind.itemsize != entry.file_size:
+                raise ValueError(f"{name} is {kind} of shape {shape} in {entry.file_size} bytes")
 
 
 def mapped_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from Training.anatomy.anatomies import organ_numbers
 
 SPLITS = ("train", "validation")
@@ -84,14 +85,14 @@ def read_sources(path: Path) -> Sources:
     Raises InputError when it is not readable or not as described, when a file is missing, or when one file serves both splits.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_bytes())
         sources = sources_of(content, path.parent)
     except OSError as error:
         raise InputError(f"The sources {path} cannot be read: {error.strerror}.") from error
     except KeyError as error:
-        raise InputError(f"The sources {path} lack {error} in an entry; add it.") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The sources {path} cannot be used ({error}); correct them.") from error
+        raise InputError(f"The sources {path} lack {reason(error)} in an entry; add it.") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"The sources {path} cannot be used ({reason(error)}); correct them.") from error
     require_files(sources, path)
     return sources
 
@@ -175,6 +176,6 @@ def require_files(sources: Sources, path: Path) -> None:
     """Raises InputError for the first file that is not there: better at once than after an hour."""
     files = [file for scan in sources.scans for file in (scan.ct, scan.labels)]
     files += [lesion.labels for lesion in sources.lesions] + [anatomy.labels for anatomy in sources.anatomies]
-    missing = [file for file in files if file is not None and not file.exists()]
+    missing = [file for file in files if file is not None and not os.path.exists(file)]
     if missing:
-        raise InputError(f"{path} names {missing[0]}, which does not exist ({len(missing)} such in all); correct the path.")
+        raise InputError(f"{path} names {quote(str(missing[0]))}, which does not exist ({len(missing)} such in all); correct the path.")

@@ -162,13 +162,18 @@ class Engine:
         if isinstance(message, Answer):
             self._answer(message)
         elif message.method == PROGRESS:
-            self._progress(Step.from_dict(message.params))
+            self._progress(message.params)
         elif message.method == LOG:
             logging.info("Kidney tumor cascade: %s", message.params.get("message"))
         elif message.method == ENDING:
             self._dismiss()
 
-    def _progress(self, step: Step) -> None:
+    def _progress(self, params: Mapping[str, Any]) -> None:
+        try:
+            step = Step.from_dict(params)
+        except CascadeError as error:
+            logging.warning("The worker said something of its progress that is none: %s", error)
+            return
         request = self._requests.get(int(step.id))
         if request is not None and request.onStep is not None and not request.cancelled:
             request.onStep(step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.json_fields import load_json, reason
 from KidneyTumorCascadeLib.normalization import Normalization, normalization_from_dict
 from KidneyTumorCascadeLib.vnet import VNetShape
 from Training.fitting.augmentation import IntensityRange, SpatialRange
@@ -134,11 +134,11 @@ def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 def parse_config(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises InputError when there is none."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = load_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"The training configuration {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise InputError(f"The training configuration {path} is not valid JSON ({error}); correct it.") from error
+        raise InputError(f"The training configuration {path} is not valid JSON ({reason(error)}); correct it.") from error
     if not isinstance(config, dict):
         raise InputError(f"The training configuration {path} must be a JSON object with stages; correct it.")
     return config
@@ -150,9 +150,9 @@ def read_settings(path: Path, stage: str) -> StageSettings:
     try:
         return stage_settings(config, stage)
     except KeyError as error:
-        raise InputError(f"The training configuration {path} lacks {error} for the stage {stage!r}; add it.") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The training configuration {path} cannot be used for the stage {stage!r} ({error}); correct it.") from error
+        raise InputError(f"The training configuration {path} lacks {reason(error)} for the stage {stage!r}; add it.") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"The training configuration {path} cannot be used for the stage {stage!r} ({reason(error)}); correct it.") from error
 
 
 def stage_settings(config: Mapping[str, Any], stage: str) -> StageSettings:

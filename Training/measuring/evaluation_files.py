@@ -6,13 +6,13 @@ a `scoring.Row`. A merged file has several: {"schema", "merged": [evaluation, ..
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.json_fields import load_json
 from Training.measuring.scoring import Row
 
 SCHEMA = 2
@@ -25,7 +25,7 @@ CASE_FIELDS = {field.name for field in fields(Row)}
 def read_evaluations(path: Path) -> list[Evaluation]:
     """The evaluation in a file, or all of a merged one. Raises InputError for anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_bytes())
         found: list[Evaluation] = content.get("merged", [content])
         complete = content["schema"] == SCHEMA and all(is_complete(evaluation) for evaluation in found)
     except OSError as error:

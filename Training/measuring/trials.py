@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from KidneyTumorCascadeLib.volume import Volume, read_volume
 from Training.case_names import REAL, origin_of
 from Training.cases import load_case, read_labels
@@ -85,18 +86,18 @@ def read_index(path: Path, data: Path, splits: Sequence[str]) -> list[IndexedCas
     Raises InputError when the index cannot be read or is none, or when a file is missing.
     """
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = load_json(path.read_bytes())
         names = segment_names(index.get("options", {}).get("segment_names", {}))
         cases = [indexed_case(entry, data, names) for entry in index["cases"]]
     except OSError as error:
         raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no index of a prepared folder ({error!r}); prepare the data again.") from error
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is no index of a prepared folder ({type(error).__name__}: {reason(error)}); prepare the data again.") from error
     chosen = [case for case in cases if case.split in splits]
-    missing = [file for case in chosen for file in (case.ct, case.labels) if not file.exists()]
+    missing = [file for case in chosen for file in (case.ct, case.labels) if not os.path.exists(file)]
     if missing:
         raise InputError(
-            f"{path} names {missing[0]}, which does not exist ({len(missing)} such in all); give the folder that was prepared as --data."
+            f"{path} names {quote(str(missing[0]))}, which does not exist ({len(missing)} such in all); give the folder that was prepared as --data."
         )
     return chosen
 

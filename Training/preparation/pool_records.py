@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.json_fields import load_json
 from KidneyTumorCascadeLib.report import write_json
 from Training.preparation.prepared_case import KINDS, STAGING, Job, unchanged
 from Training.sources import SPLITS
@@ -31,10 +31,20 @@ def keep_record(pool: Path, name: str, record: dict[str, Any]) -> None:
 def read_record(pool: Path, name: str) -> dict[str, Any] | None:
     """How a case was made; None when it was not, or not to the end."""
     try:
-        record = json.loads(record_path(pool, name).read_text(encoding="utf-8"))
+        record = load_json(record_path(pool, name).read_bytes())
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and set(record) == {"options", "files", "facts"} else None
+    return record if is_record(record) else None
+
+
+def is_record(record: Any) -> bool:
+    """Whether this has all that `keep_record` writes."""
+    if not isinstance(record, dict) or set(record) != {"options", "files", "facts"}:
+        return False
+    files, facts = record["files"], record["facts"]
+    if not isinstance(files, dict) or set(files) != {"ct", "labels"} or not isinstance(facts, dict):
+        return False
+    return all(isinstance(state, dict) and set(state) == {"bytes", "mtime_ns", "sha256"} for state in files.values())
 
 
 def done(job: Job) -> dict[str, Any] | None:

@@ -1,0 +1,1 @@
+"""Inputs that nobody meant, for every parser of the project: `python -m Testing.Fuzz.run`."""
