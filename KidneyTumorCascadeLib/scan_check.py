@@ -34,6 +34,10 @@ LEAST_SPAN = 100.0
 # Soft tissue of a CT whose intercept of -1024 was not applied, and the share of it that no real bone reaches.
 UNSCALED_TISSUE, MOST_DENSE_BONE = (900.0, 1300.0), 0.10
 AIR_AND_FAT = (PADDING_BELOW, -50.0)
+# Air with the wrong sign: bone never fills so much, least of all where there is no air.
+NEGATED_AIR, MOST_BONE, AIR_AND_GAS, LEAST_AIR = (500.0, 2000.0), 0.25, (PADDING_BELOW, -500.0), 0.01
+# Every CT has air or gas; where the lowest value is above these and fills more than this share, a display window has cut off what is below.
+LOWEST_AIR, MOST_AT_LOWEST = -800.0, 0.02
 # Air of a signed CT that was stored as unsigned 16-bit numbers.
 WRAPPED_AIR = (63_000.0, 65_535.0)
 
@@ -102,7 +106,7 @@ def _check_range(values: Statistics, name: str) -> None:
     found = f"its values run from {values.lowest:g} to {values.highest:g}"
     if values.lowest == values.highest:
         raise InputError(f"{name} is empty: every voxel is {values.lowest:g}.")
-    if values.lowest >= 0 and values.highest <= 255:
+    if (values.lowest >= 0 and values.highest <= 255) or (values.lowest == -128 and values.highest <= 127):
         raise InputError(f"{name} is an 8-bit picture or a label map ({found}), not a CT in Hounsfield units; give the CT itself.")
     if values.lowest < LOWEST_VALUE or values.highest > HIGHEST_VALUE:
         raise InputError(f"{name} is no CT in Hounsfield units: {found}; give the CT as the scanner made it.")
@@ -115,6 +119,8 @@ def _check_hounsfield(values: Statistics, name: str) -> None:
         raise InputError(f"{name} has negative values wrapped round to {values.highest:g}; export it again with a signed type.")
     if unscaled > MOST_DENSE_BONE and air < 0.01:
         raise InputError(f"{name} looks like raw values without the rescale intercept ({found}); Hounsfield units are needed, so subtract 1024.")
+    if values.share(NEGATED_AIR) > MOST_BONE and values.share(AIR_AND_GAS) < LEAST_AIR:
+        raise InputError(f"{name} has its values upside down ({found}), with air above water; Hounsfield units are needed, so change their sign.")
     if values.share((PADDING_BELOW, -0.5)) < LEAST_NEGATIVE:
         raise InputError(f"{name} has hardly a value below zero ({found}), as MR or a rescaled image has; a CT in Hounsfield units is needed.")
     if np.ptp(np.percentile(values.sample, (0.5, 99.5))) < LEAST_SPAN:
@@ -136,6 +142,9 @@ def _grid_warnings(geometry: Geometry, name: str) -> list[str]:
 
 
 def _value_warnings(values: Statistics, name: str) -> list[str]:
-    if values.lowest >= LOWEST_USUAL_VALUE:
-        return []
-    return [f"{name} has values down to {values.lowest:g} HU, lower than air can be; they are taken as padding."]
+    warnings = []
+    if values.lowest < LOWEST_USUAL_VALUE:
+        warnings.append(f"{name} has values down to {values.lowest:g} HU, lower than air can be; they are taken as padding.")
+    if values.lowest > LOWEST_AIR and values.share((values.lowest, values.lowest)) > MOST_AT_LOWEST:
+        warnings.append(f"{name} has nothing below {values.lowest:g} HU, as if cut off by a display window; give the CT as the scanner made it.")
+    return warnings

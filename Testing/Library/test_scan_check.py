@@ -97,6 +97,8 @@ REFUSED: dict[str, tuple[Callable[[Array], Array], str]] = {
     "constant": (np.zeros_like, "is empty: every voxel is 0"),
     "label map": (lambda hu: (hu > 0).astype(np.uint8), "8-bit picture or a label map"),
     "picture": (lambda hu: np.clip((hu + 160) * 0.6, 0, 255).astype(np.uint8), "8-bit picture or a label map"),
+    "signed bytes": (lambda hu: hu.astype(np.int8), "8-bit picture or a label map"),
+    "negated": (lambda hu: -hu, "upside down"),
     "raw": (lambda hu: np.maximum(hu + 1024, 0), "without the rescale intercept"),
     "raw with noisy air": (lambda hu: hu + 1000, "without the rescale intercept"),
     "raw with padding": (lambda hu: np.where(hu < -950, -2000, hu + 1024), "without the rescale intercept"),
@@ -176,6 +178,18 @@ def test_values_below_padding_are_warned_of() -> None:
     warnings = check_scan(scan(voxels), "ct.nii.gz")
     assert len(warnings) == 1
     assert "-32768" in warnings[0]
+
+
+def test_what_a_display_window_cut_off_is_warned_of() -> None:
+    warnings = check_scan(scan(body().clip(-160, 400)), "ct.nii.gz")
+    assert len(warnings) == 1
+    assert "nothing below -160 HU" in warnings[0]
+
+
+def test_a_crop_with_its_own_lowest_value_is_not_taken_for_cut_off() -> None:
+    crop = body()[:, 30:60, 35:65]
+    crop[:, :4] = -100 + np.random.default_rng(1).normal(0, 12, crop[:, :4].shape)
+    assert not [warning for warning in check_scan(scan(crop), "ct.nii.gz") if "cut off" in warning]
 
 
 def test_no_copy_of_the_scan_is_made() -> None:
