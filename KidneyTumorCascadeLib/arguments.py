@@ -12,7 +12,10 @@ PROGRAM = "kidney-tumor-cascade"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 MERGES = ("overlay", "compare")
 PHASES = ("arterial", "portal", "none")
-EPILOG = "Exit codes: 0 done, 2 unusable input or arguments, 3 unusable environment or bundle, 130 cancelled. Not for clinical use."
+EPILOG = (
+    "Exit codes: 0 done, 1 some scans of a batch failed, 2 unusable input or arguments, 3 unusable environment or bundle, 130 cancelled. "
+    "Not for clinical use."
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -21,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_segment(commands)
+    add_batch(commands)
     add_boxes(commands)
     add_evaluate(commands)
     add_phantom(commands)
@@ -59,6 +63,47 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--merge", choices=MERGES, help="how kidney and tumor become one label map; the preset's way by default")
     parser.add_argument("--probabilities", action="store_true", help="also write the probability maps of each box")
     parser.add_argument("--preview", type=path, metavar="PNG", help="also draw a picture of the result")
+
+
+def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """batch INPUT OUTPUT ..."""
+    parser = commands.add_parser("batch", help="segment all CTs of a folder; started again, it goes on where it stopped", epilog=EPILOG)
+    parser.add_argument("input", type=path, metavar="INPUT", help="folder with image files, cases in KiTS's layout or DICOM series, at any depth")
+    parser.add_argument("output", type=path, metavar="OUTPUT", help="folder for label maps and manifests; made when missing")
+    add_cascade_options(parser)
+    parser.add_argument("--workers", type=count, default=1, metavar="N", help="scans at once, each in a process of its own (default 1)")
+    parser.add_argument("--pattern", default="*", metavar="GLOB", help="names of the files, or of the folders of DICOM slices, that are meant")
+    parser.add_argument("--retries", type=whole, default=2, metavar="N", help="tries more for a scan whose process died (default 2)")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that a scan may take; any time by default")
+    parser.add_argument("--merge", choices=MERGES, help="how kidney and tumor become one label map; the preset's way by default")
+    parser.add_argument("--probabilities", action="store_true", help="also write the probability maps of each box")
+    parser.add_argument("--preview", action="store_true", help="also draw a picture of each result")
+    parser.add_argument("--dicom-names", action="store_true", help="call DICOM series by their folders, which may hold names of patients")
+    parser.add_argument("--list", action="store_true", help="only print what each scan is called and where it lies")
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
 
 
 def add_boxes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ IMAGE, DICOM = "image", "dicom"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 LABELS_ENDING, PREVIEW_ENDING = ".nii.gz", ".png"
 CHUNK = 1024 * 1024
+# Files called 1, 2, 3 say nothing of anybody, and such numbers also mean other things in a sentence.
+SHORTEST_PRIVATE = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Case:
         path: what is read: an image file, a folder with one DICOM series, or the first file of a series in a folder with several.
         kind: IMAGE or DICOM.
         files: all that it consists of, sorted.
-        title: what the DICOM header calls the series; never written down.
+        title: what the DICOM header calls the series.
+        private: folder, files and title may be called as the patient is, and are kept out of all that is written down or shown.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Case:
     kind: str
     files: tuple[Path, ...]
     title: str = ""
+    private: bool = False
 
     def labels(self, output: Path) -> Path:
         """The label map in the output folder."""
@@ -56,6 +61,18 @@ class Case:
             total.update(f"{path.name}\0".encode("utf-8", "surrogateescape"))
             total.update(bytes.fromhex(sha256_of(path)))
         return total.hexdigest()
+
+    def public(self, sentence: str) -> str:
+        """A sentence about this case without what must stay private."""
+        if not self.private:
+            return sentence
+        folder = self.path if self.path.is_dir() else self.path.parent
+        sentence = sentence.replace(f' "{self.title}" in {folder}', "")
+        for number, path in enumerate(self.files, start=1):
+            sentence = sentence.replace(str(path), f"its file {number}")
+            if len(path.name) >= SHORTEST_PRIVATE:
+                sentence = re.sub(rf"(?<!\w){re.escape(path.name)}(?!\w)", f"file {number}", sentence)
+        return sentence.replace(str(folder), "its folder").replace(f'"{self.title}"', "without its name")
 
     def to_dict(self) -> dict[str, Any]:
         """For a message to another process."""
@@ -113,6 +130,23 @@ class CaseOptions:
             "preview": self.preview,
             "probabilities": self.probabilities,
         }
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is run.
+
+    Attributes:
+        case: how every case is segmented.
+        workers: processes at once.
+        retries: how often a case whose worker died is tried again.
+        timeout: seconds that a case may take before its worker is killed and the case has failed; None for any time.
+    """
+
+    case: CaseOptions
+    workers: int = 1
+    retries: int = 2
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)

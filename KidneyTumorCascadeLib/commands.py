@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from KidneyTumorCascadeLib.batch_command import batch
 from KidneyTumorCascadeLib.bundle import list_bundles, load_bundle, verify_bundle, verify_hashes
 from KidneyTumorCascadeLib.bundle_store import install_bundle, remove_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
@@ -191,6 +192,7 @@ def require_demo_folder(folder: Path) -> None:
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "segment": segment,
+    "batch": batch,
     "boxes": boxes,
     "evaluate": evaluate,
     "phantom": phantom,

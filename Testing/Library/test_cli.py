@@ -460,7 +460,7 @@ def test_the_words_choices_are_the_librarys() -> None:
     assert arguments.DEVICES == device.DEVICES
     assert arguments.MERGES == bundle_format.MERGES
     assert arguments.PHASES == phantom_anatomy.PHASES
-    assert list(commands.COMMANDS) == ["segment", "boxes", "evaluate", "phantom", "bundle", "check", "demo"]
+    assert list(commands.COMMANDS) == ["segment", "batch", "boxes", "evaluate", "phantom", "bundle", "check", "demo"]
 
 
 @pytest.mark.parametrize(
