@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from KidneyTumorCascadeLib.batch_records import DICOM, DONE, FAILED, SKIPPED, Ca
 from KidneyTumorCascadeLib.bundle import Bundle, load_bundle, verify_hashes
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import Engine, choose_device
+from KidneyTumorCascadeLib.earlier_results import answers, can_be_sent, has_files, is_complete, read_manifest
 from KidneyTumorCascadeLib.errors import BundleError, CascadeError, MemoryShortage, SetupError
-from KidneyTumorCascadeLib.report import DISK_FULL, is_manifest, output_stem
+from KidneyTumorCascadeLib.report import DISK_FULL, output_stem
 from KidneyTumorCascadeLib.segment_file import READING, Request, checked_scan, segment_file
 from KidneyTumorCascadeLib.volume import Volume
 
-# Options that add files and change nothing else.
-ADDITIONS = ("preview", "probabilities")
 # What the files of a case take at most: label maps and manifests, pictures, probability maps.
 LABELS_BYTES, PREVIEW_BYTES, PROBABILITIES_BYTES = 500_000, 1_500_000, 30_000_000
 
@@ -134,7 +133,7 @@ class CaseRunner:
         case = read.case
         labels = case.labels(self.output)
         labels.parent.mkdir(parents=True, exist_ok=True)
-        earlier = read_manifest(case, self.output)
+        earlier = read_manifest(case.manifest(self.output))
         preview = case.preview(self.output) if self.options.preview else None
         request = Request(case.path, labels, preset=self.options.preset, preview=preview, probabilities=self.options.probabilities)
         manifest = segment_file(
@@ -149,41 +148,11 @@ class CaseRunner:
 
 def earlier_outcome(case: Case, output: Path, request: Mapping[str, Any]) -> CaseOutcome | None:
     """The outcome of an earlier run whose result is there, whole, and answers the same request; None when the case is to be done."""
-    manifest = read_manifest(case, output)
-    files, labels = manifest.get("files"), case.labels(output)
-    if not answers(manifest.get("request"), request) or not isinstance(files, dict) or labels.name not in files:
+    manifest = read_manifest(case.manifest(output))
+    if not (answers(manifest.get("request"), request) and is_complete(manifest) and has_files(manifest, case.labels(output))):
         return None
-    if not all(is_as_recorded(labels.parent, name, digest) for name, digest in files.items()):
-        return None
-    try:
-        return outcome_of(case, output, SKIPPED, manifest, sum(manifest["seconds"].values()))
-    except (KeyError, TypeError, AttributeError):
-        return None  # Somebody has edited it.
-
-
-def answers(recorded: Any, wanted: Mapping[str, Any]) -> bool:
-    """Whether a result that was asked for so is what is wanted now; that more was written than is wanted does no harm."""
-    if not isinstance(recorded, dict) or recorded.keys() != wanted.keys():
-        return False
-    return all(recorded[key] == value or (key in ADDITIONS and value is False) for key, value in wanted.items())
-
-
-def read_manifest(case: Case, output: Path) -> dict[str, Any]:
-    """What the manifest of the case says; nothing when there is none."""
-    path = case.manifest(output)
-    try:
-        content = json.loads(path.read_bytes()) if is_manifest(path) else {}
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def is_as_recorded(folder: Path, name: str, digest: Any) -> bool:
-    """Whether a file is there with this SHA-256."""
-    try:
-        return bool(sha256_of(folder / name) == digest)
-    except (OSError, ValueError):
-        return False
+    outcome = outcome_of(case, output, SKIPPED, manifest, sum(manifest["seconds"].values()))
+    return outcome if can_be_sent(outcome) else None
 
 
 def require_room(output: Path, size: int) -> None:
@@ -198,7 +167,8 @@ def remove_outdated(labels: Path, earlier: Mapping[str, Any], manifest: Mapping[
     written = earlier.get("files")
     for name in set(written if isinstance(written, dict) else ()) - set(manifest["files"]):
         if name == Path(name).name and name.startswith(output_stem(labels)):
-            (labels.parent / name).unlink(missing_ok=True)
+            with suppress(OSError, ValueError):  # There is no such file, or the name is none that a file can have.
+                (labels.parent / name).unlink()
 
 
 def outcome_of(case: Case, output: Path, status: str, manifest: Mapping[str, Any], seconds: float) -> CaseOutcome:

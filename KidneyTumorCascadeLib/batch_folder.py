@@ -18,12 +18,15 @@ from types import TracebackType
 from typing import Any
 
 from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
+from KidneyTumorCascadeLib.json_fields import load_json, one_line
 from KidneyTumorCascadeLib.output_files import UNFINISHED
 from KidneyTumorCascadeLib.report import DISK_FULL
 
 LOCK = ".batch.lock"
 # A run touches its lock this often; one that was not touched for as long as the other is that of a run which is dead.
 HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 4.0, 15.0
+# Characters of a strange lock that are shown.
+SHOWN = 80
 # Files under the names that they are written under, see report.py and volume.py; folders begin with UNFINISHED.
 LEFTOVER = re.compile(r"\.(?:[0-9a-f]{16}\.part|[0-9a-f]{12}\.(?:nii\.gz|nii|seg\.nrrd|nrrd|mha))")
 
@@ -138,7 +141,7 @@ def process_exists(number: Any) -> bool:
 def read_mark(lock: Path) -> dict[str, Any] | None:
     """What a lock says; None when there is none (any more), nothing when it says nothing."""
     try:
-        content = json.loads(lock.read_bytes())
+        content = load_json(lock.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -148,7 +151,8 @@ def read_mark(lock: Path) -> dict[str, Any] | None:
 
 def describe(mark: dict[str, Any]) -> str:
     """Whose lock it is, for people."""
-    return f"process {mark.get('process')} on {str(mark.get('host')).partition(' ')[0]}"
+    process, host = mark.get("process"), str(mark.get("host")).partition(" ")[0]
+    return f"process {one_line(str(process))[:SHOWN]} on {one_line(host)[:SHOWN]}"
 
 
 def touched(lock: Path) -> int:

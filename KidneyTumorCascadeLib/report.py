@@ -155,7 +155,7 @@ def require_manifest_place(path: Path) -> None:
 def is_manifest(path: Path) -> bool:
     """Whether a file is a manifest that this program wrote, of whatever version."""
     try:
-        content = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_MANIFEST_BYTES else None
+        content = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size <= MAX_MANIFEST_BYTES else None
     except (OSError, ValueError, RecursionError):
         return False
     product = content.get("product") if isinstance(content, dict) else None

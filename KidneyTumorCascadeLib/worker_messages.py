@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
-from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, as_matrix, as_vector, numbers_of
+from KidneyTumorCascadeLib.geometry import FARTHEST_MM, Box, Geometry, Size, as_matrix, as_vector, numbers_of
 from KidneyTumorCascadeLib.json_fields import is_number, reason
 from KidneyTumorCascadeLib.worker_protocol import InvalidParams, is_id
 
@@ -28,8 +28,6 @@ MAX_NAME = 100
 MAX_BOXES = 8
 MAX_WARNINGS = 1000
 MAX_EDGE = 100_000
-# No scanner's coordinates reach this far.
-FARTHEST_MM = 1e6
 SOURCES = ("network", "whole half", "user")
 UNNAMED = "CT"
 

@@ -32,6 +32,7 @@ LAYERS = (
     "scan_check",
     "case_files",
     "batch_records",
+    "earlier_results",
     "batch_summary",
     "batch_page",
     "batch_report",

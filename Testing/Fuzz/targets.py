@@ -10,7 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 from KidneyTumorCascadeLib.bundle import HOME_VARIABLE
+from Testing.Fuzz.batch_targets import batch_targets
 from Testing.Fuzz.bundle_targets import bundle_targets
+from Testing.Fuzz.dicom_targets import dicom_targets
 from Testing.Fuzz.input_targets import input_targets
 from Testing.Fuzz.judge import Target
 from Testing.Fuzz.training_targets import training_targets
@@ -26,4 +28,5 @@ def all_targets() -> Iterator[list[Target]]:
     place = str(MEMORY) if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=place) as name, mock.patch.dict(os.environ, {HOME_VARIABLE: str(Path(name) / "home")}):
         folder = Path(name)
-        yield [*bundle_targets(folder), *input_targets(folder), *worker_targets(folder), *training_targets(folder)]
+        families = (bundle_targets, input_targets, dicom_targets, batch_targets, worker_targets, training_targets)
+        yield [target for family in families for target in family(folder)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from KidneyTumorCascadeLib import batch_case
+from KidneyTumorCascadeLib import batch_case, earlier_results
 from KidneyTumorCascadeLib.batch_case import CaseRunner
 from KidneyTumorCascadeLib.batch_records import DONE, FAILED, IMAGE, SKIPPED, Case, CaseOptions, CaseOutcome
 from KidneyTumorCascadeLib.errors import BundleError, InputError, MemoryShortage
@@ -99,18 +99,58 @@ def test_files_of_an_earlier_run_do_not_stay_beside_labels_that_they_do_not_belo
 def test_a_manifest_that_somebody_edited_is_no_result(runner: CaseRunner, case: Case) -> None:
     runner.run(case)
     path = case.manifest(runner.output)
+    row = json.loads(path.read_text())["measurements"][0]
+    wrong_in_row: list[dict[str, Any]] = [
+        {"tumors": "1"},
+        {"tumors": 0.5},
+        {"kidney_ml": -1},
+        {"tumor_ml": 1e300},
+        {"side": []},
+        {"longest_axial_mm": [1.0]},
+    ]
     changes: list[dict[str, Any]] = [
         {"files": {"a.nii.gz": 1}},
         {"files": {}},
         {"files": []},
         {"request": []},
         {"measurements": 1},
+        {"measurements": ["right"]},
+        *({"measurements": [row | wrong]} for wrong in wrong_in_row),
         {"seconds": None},
+        {"seconds": {"reading": "1"}},
+        {"seconds": {"reading": 10**400}},
         {"warnings": None},
+        {"warnings": [1]},
     ]
     for change in changes:
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
         assert runner.run(case).status == DONE, change
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    # What is no JSON may be anybody's file, and is not written over.
+    [("1e999", DONE), ("[" * 60 + "]" * 60, DONE), ('{"a": ' * 30_000, FAILED), ("1" * 5_000, FAILED)],
+    ids=["beyond all numbers", "deep", "too deep for Python", "too long for Python"],
+)
+def test_a_manifest_with_something_strange_in_it_is_no_result(runner: CaseRunner, case: Case, text: str, status: str) -> None:
+    runner.run(case)
+    path = case.manifest(runner.output)
+    path.write_text(path.read_text().replace('"sd_hu": ', f'"more": {text}, "sd_hu": ', 1))
+    assert runner.run(case).status == status
+
+
+def test_a_manifest_is_not_followed_to_files_elsewhere(runner: CaseRunner, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.run(case)
+    os.mkfifo(runner.output / "sub" / "pipe")
+    path = case.manifest(runner.output)
+    content = json.loads(path.read_text())
+    read: list[str] = []
+    monkeypatch.setattr(earlier_results, "sha256_of", lambda path: read.append(path.name))
+    for name in ("/dev/zero", "../sub/a.json", "pipe", "a\0b", "x" * 300, "."):
+        path.write_text(json.dumps(content | {"files": {name: "0", **content["files"]}}))
+        assert not earlier_results.has_files(earlier_results.read_manifest(path), case.labels(runner.output)), name
+    assert read == []
 
 
 def test_an_edited_manifest_removes_nothing_elsewhere(runner: CaseRunner, case: Case) -> None:
@@ -118,7 +158,8 @@ def test_an_edited_manifest_removes_nothing_elsewhere(runner: CaseRunner, case: 
     other = runner.output / "a-other.txt"
     other.touch()
     path = case.manifest(runner.output)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {"../a-other.txt": "", str(other): "", "b.txt": ""}}))
+    names = ("../a-other.txt", str(other), "b.txt", "a\0", "a" * 300)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": dict.fromkeys(names, "")}))
     (runner.output / "sub" / "b.txt").touch()
     assert runner.run(case).status == DONE
     assert other.exists()

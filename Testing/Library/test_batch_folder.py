@@ -58,7 +58,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_at_once(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+@pytest.mark.parametrize("content", ["[" * 100_000, None, "", "[]", "{"])
 def test_a_lock_that_nobody_touches_is_taken_over(tmp_path: Path, content: str | None) -> None:
     write_lock(tmp_path, "node7", 1)
     if content is not None:
@@ -74,6 +74,16 @@ def test_a_lock_of_another_host_that_is_touched_is_respected(tmp_path: Path) -> 
     with pytest.raises(InputError, match="node7"), OutputFolder(tmp_path, lambda _: os.utime(tmp_path / LOCK, ns=(1, 1))):
         pass
     assert (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("process", ["a\0\x1b[2J\nb", "9" * 400, {"a": [1]}, -1])
+def test_a_strange_lock_is_told_of_in_one_short_line(process: object, tmp_path: Path) -> None:
+    lock = tmp_path / LOCK
+    lock.write_text(json.dumps({"host": f"{process} x", "process": process}))
+    with pytest.raises(InputError) as caught, OutputFolder(tmp_path, lambda _: os.utime(lock, ns=(1, 1))):
+        pass
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
 def test_of_two_that_take_over_one_is_refused_its_place(tmp_path: Path) -> None:

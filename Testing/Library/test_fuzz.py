@@ -20,6 +20,7 @@ from Testing.Fuzz.targets import all_targets
 
 NAMES = (
     *("bundle.json", "bundle archive", "weights", "boxes.json", "manifest", "NIfTI header", "NRRD, MetaImage, NIfTI"),
+    *("DICOM series", "manifest on resume", "lock of a batch"),
     *("message to the worker", "message to the client", "stream of messages"),
     *("KiTS index", "record of a pool", "SOURCES.json", "list of runs", "evaluation"),
     *("training configuration", "training log", "training case"),
