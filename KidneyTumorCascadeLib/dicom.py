@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from KidneyTumorCascadeLib.dicom_lengths import lengths_fit
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import describe_mm, describe_size, require_voxels
 from KidneyTumorCascadeLib.image_file import quiet_stderr
@@ -22,6 +23,8 @@ ANY_CLASSES = (b"1.2.840.10008.5.1.4.1.1.", b"1.2.840.10008.1.3.10")
 # Some scanners round positions to 0.1 mm, which moves a step by as much; a missing slice doubles it.
 STEP_TOLERANCE, STEP_TOLERANCE_MM = 0.1, 0.15
 SAME_POSITION_MM = 0.01
+# Of the series of a folder; DICOM allows descriptions of 64 characters.
+MOST_NAMED, LONGEST_DESCRIPTION = 5, 64
 # What files of slices are called when they are called anything; other files in the folder are nobody's business.
 ENDINGS = (".dcm", ".dicom", ".ima")
 # Rescale types (PS3.3 C.11.1.1.2) of a CT: none, Hounsfield units, also after a change, and "unspecified", which some scanners write.
@@ -116,7 +119,8 @@ def _only_series(folder: Path, groups: list[list[SliceFile]]) -> list[SliceFile]
     if not groups:
         raise InputError(f"The folder {folder} holds no DICOM slices; give the folder that the slices themselves lie in, or an image file.")
     if len(groups) > 1:
-        found = "; ".join(f'{group[0].path} for "{group[0].description}", {len(group)} slices' for group in groups)
+        found = "; ".join(f'{group[0].path} for "{group[0].description}", {len(group)} slices' for group in groups[:MOST_NAMED])
+        found += f" and {len(groups) - MOST_NAMED} more" if len(groups) > MOST_NAMED else ""
         raise InputError(f"The folder {folder} holds {len(groups)} DICOM series; choose one by giving a file of it instead of the folder: {found}.")
     return groups[0]
 
@@ -133,11 +137,9 @@ def _read_header(path: Path) -> SliceFile | None:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(GDCM)
     reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
+    if not _read_information(reader, path):
         if _may_be_slice(path):
-            raise _damaged(path) from error
+            raise _damaged(path)
         return None
     if "LOCALIZER" in _text(reader, "0008|0008").upper():
         return None
@@ -145,7 +147,7 @@ def _read_header(path: Path) -> SliceFile | None:
     return SliceFile(
         path=path,
         series=_text(reader, "0020|000e"),
-        description=_text(reader, "0008|103e") or "without description",
+        description=_text(reader, "0008|103e")[:LONGEST_DESCRIPTION] or "without description",
         modality=_text(reader, "0008|0060") or "unknown",
         size=(columns, rows),
         frames=int(np.prod(more)),
@@ -158,6 +160,17 @@ def _read_header(path: Path) -> SliceFile | None:
         photometric=_text(reader, "0028|0004"),
         unit=_text(reader, "0028|1054").upper(),
     )
+
+
+def _read_information(reader: sitk.ImageFileReader, path: Path) -> bool:
+    """Let a reader read the header of its file; False when it is damaged."""
+    try:
+        if lengths_fit(path):
+            reader.ReadImageInformation()
+            return True
+    except RuntimeError:
+        pass
+    return False
 
 
 def _may_be_slice(path: Path) -> bool:

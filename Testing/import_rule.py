@@ -26,6 +26,7 @@ LAYERS = (
     "nifti_file",
     "metaimage_file",
     "image_file",
+    "dicom_lengths",
     "dicom",
     "volume",
     "output_files",

@@ -10,7 +10,7 @@ from random import Random
 from KidneyTumorCascadeLib.dicom import is_dicom, read_series
 from Testing.Corpus.dicom_files import write_dicom
 from Testing.Corpus.patients import grid_of
-from Testing.Fuzz.judge import Target
+from Testing.Fuzz.judge import Target, address_space
 from Testing.Fuzz.mutations import mutated_bytes
 
 GRID = grid_of((4, 4, 3), (80.0, 60.0, 5.0))
@@ -36,6 +36,9 @@ TEXTS = (
 WHOLE = (0, 1, 2, 3, 4, 5, 8, 12, 15, 16, 31, 32, 64, 255, 32_768, 65_535)
 # Explicit value representations with a length of 32 bits.
 LONG_KINDS = (b"OB", b"OW", b"SQ", b"UN", b"UT")
+
+# What libraries set aside once is less, what an impossible length costs is more.
+MOST_KEPT_BYTES = 200_000_000
 
 
 def dicom_targets(folder: Path) -> list[Target]:
@@ -72,10 +75,13 @@ def with_other_value(random: Random, data: bytes) -> bytes:
 def feed_series(folder: Path, names: list[str], data: bytes) -> None:
     """Read the series, then put the good slice back."""
     path = folder / names[data[0]]
-    good = path.read_bytes()
+    good, before = path.read_bytes(), address_space()
     path.write_bytes(data[1:])
     try:
         is_dicom(path)
         read_series(folder)
     finally:
         path.write_bytes(good)
+        kept = address_space() - before
+        if kept > MOST_KEPT_BYTES:
+            raise AssertionError(f"{kept / 1e6:.0f} MB are kept")

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MRImageStorage,
+    RLELossless,
+    generate_uid,
+)
 
+from KidneyTumorCascadeLib.dicom_lengths import lengths_fit
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import read_scan, read_volume
 
@@ -288,6 +300,57 @@ def test_a_damaged_slice_is_named(kept: float, number: int, tmp_path: Path, capf
     message = refusal(tmp_path / "ct")
     assert f"{path} is damaged or incomplete" in message
     assert capfd.readouterr() == ("", ""), "only the sentence reaches the user"
+
+
+def with_length(content: bytes, field: bytes, length: int) -> bytes:
+    """The same file, in which a field (tag and type) of short length is of a type with a long one and says that it is so long."""
+    at = content.index(field)
+    return content[:at] + field[:4] + b"UN\0\0" + length.to_bytes(4, "little") + content[at + 8 :]
+
+
+@pytest.mark.parametrize("length", [2**31, 2**32 - 2])
+@pytest.mark.parametrize("field", [b"\x08\0\x60\0CS", b"\x20\0\x32\0DS"])
+def test_a_length_beyond_the_file_costs_no_memory(field: bytes, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_series(tmp_path / "ct") / "1.2.3.1-004.dcm"
+    path.write_bytes(with_length(path.read_bytes(), field, length))
+    assert not lengths_fit(path)
+    read: list[str] = []
+    real = sitk.ImageFileReader.ReadImageInformation
+    monkeypatch.setattr(sitk.ImageFileReader, "ReadImageInformation", lambda reader: (read.append(reader.GetFileName()), real(reader)))
+    assert f"{path} is damaged or incomplete" in refusal(tmp_path / "ct")
+    assert str(path) not in read, "the reader would take the memory, and keep it"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_lengths_of_good_files_fit(syntax: UID, tmp_path: Path) -> None:
+    """Also within sequences of known and unknown length, private fields, and without a preamble."""
+    data = one_slice(0, "1.2.3.1", 0.0)
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID, inner.is_undefined_length_sequence_item = "1.2.3", True
+    outer = Dataset()
+    outer.ReferencedImageSequence, outer.PatientID = [inner, inner], "x"
+    data.RequestAttributesSequence, data.ReferencedStudySequence = [outer, outer], [inner]
+    data["ReferencedStudySequence"].is_undefined_length = True
+    data.private_block(0x0029, "maker", create=True).add_new(1, "UN", b"\xff" * 70_000)
+    if syntax == ExplicitVRBigEndian:
+        data["PixelData"].VR = "OW"
+    save(data, tmp_path / "a.dcm", syntax)
+    content = (tmp_path / "a.dcm").read_bytes()
+    assert lengths_fit(tmp_path / "a.dcm")
+    (tmp_path / "b.dcm").write_bytes(content[132:])
+    assert lengths_fit(tmp_path / "b.dcm")
+    order: Literal["little", "big"] = "big" if syntax == ExplicitVRBigEndian else "little"
+    # The length of the private field, deep in the file: whoever loses the way does not see it.
+    at = content.index((70_000).to_bytes(4, order))
+    (tmp_path / "c.dcm").write_bytes(content[:at] + (2**30).to_bytes(4, order) + content[at + 4 :])
+    assert not lengths_fit(tmp_path / "c.dcm")
+
+
+@pytest.mark.parametrize("length", range(0, 140, 7))
+def test_the_first_bytes_alone_have_no_lengths(length: int, tmp_path: Path) -> None:
+    (write_series(tmp_path / "ct", count=1) / "1.2.3.1-001.dcm").rename(tmp_path / "a.dcm")
+    (tmp_path / "b.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:length])
+    assert lengths_fit(tmp_path / "b.dcm")
 
 
 def test_pixels_in_an_unknown_compression_are_refused(tmp_path: Path) -> None:
