@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from KidneyTumorCascadeLib.batch_case import bytes_per_case
 from KidneyTumorCascadeLib.batch_cases import Found, find_cases
 from KidneyTumorCascadeLib.batch_folder import OutputFolder, require_room_for
 from KidneyTumorCascadeLib.batch_pool import LocalPool
-from KidneyTumorCascadeLib.batch_records import DONE, FAILED, SKIPPED, BatchOptions, Case, CaseOutcome, LeftOut
+from KidneyTumorCascadeLib.batch_records import DONE, FAILED, LABELS_ENDING, SKIPPED, BatchOptions, Case, CaseOutcome, LeftOut
+from KidneyTumorCascadeLib.batch_report import BatchReport
+from KidneyTumorCascadeLib.bundle import load_bundle
+from KidneyTumorCascadeLib.errors import CascadeError
 from KidneyTumorCascadeLib.progress import Clock, describe_duration
+from KidneyTumorCascadeLib.report import manifest_path
 
 Engine = Callable[[Sequence[Case]], Iterator[CaseOutcome]]
 Tell = Callable[[CaseOutcome, str], None]
+
+OUTDATED = "What lies there under its name is an earlier result, made of other files or with other options."
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Batch:
         return self.found.left_out
 
     def run(self, tell: Tell, engine: Engine | None = None, clock: Clock = time.monotonic) -> None:
-        """Do the cases that were found.
+        """Do the cases that were found; summary.csv and index.html in the output folder say how far it is.
 
         Args:
             tell: is given each outcome and a line that says it to people, with the time left.
@@ -53,17 +60,39 @@ class Batch:
 
         Raises:
             InputError: another run is writing to the folder, or nothing can be written there.
-            SetupError, BundleError: nothing can be computed, or the disk has no room.
+            SetupError, BundleError: nothing can be computed (any more), or the disk has no room.
         """
         engine = engine or LocalPool(self.options, self.output).outcomes
         with OutputFolder(self.output) as folder:
             to_do = sum(not case.manifest(self.output).exists() for case in self.found.cases)
             require_room_for(self.output, to_do, bytes_per_case(self.options.case))
             watch = Watch(len(self.found.cases), to_do, clock)
-            for outcome in engine(self.found.cases):
-                self.outcomes[outcome.case] = outcome
-                tell(outcome, watch.line(outcome))
-                folder.require_own()
+            with self._reporting(folder) as report:
+                for outcome in map(self._with_leftovers, engine(self.found.cases)):
+                    self.outcomes[outcome.case] = outcome
+                    report.add(outcome)
+                    tell(outcome, watch.line(outcome))
+                    folder.require_own()
+
+    @contextmanager
+    def _reporting(self, folder: OutputFolder) -> Iterator[BatchReport]:
+        """The table and the page, which say at the end how the run ended; one that came to nothing leaves those of earlier runs as they are."""
+        bundle = load_bundle(self.options.case.bundle)
+        names = [case.name for case in self.found.cases]
+        report = BatchReport(self.output, names, self.found.left_out, f"{bundle.name} {bundle.version}", self.options.case.preset)
+        try:
+            yield report
+        except BaseException:
+            if self.outcomes and not folder.lost.is_set():
+                with suppress(CascadeError):
+                    report.finish(complete=False)
+            raise
+        report.finish()
+
+    def _with_leftovers(self, outcome: CaseOutcome) -> CaseOutcome:
+        """A failure says when an older result lies under its name, which nobody should take for a new one."""
+        older = outcome.status == FAILED and manifest_path(self.output / f"{outcome.case}{LABELS_ENDING}").exists()
+        return replace(outcome, reason=f"{outcome.reason} {OUTDATED}") if older else outcome
 
     def count(self, status: str) -> int:
         """How many cases have ended so."""

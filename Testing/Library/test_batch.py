@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from KidneyTumorCascadeLib import batch_case, batch_pool
-from KidneyTumorCascadeLib.batch import Watch, described, printable
-from KidneyTumorCascadeLib.batch_records import DONE, FAILED, SKIPPED, CaseOutcome
+from KidneyTumorCascadeLib.batch import OUTDATED, Batch, Watch, described, printable
+from KidneyTumorCascadeLib.batch_page import PAGE_NAME
+from KidneyTumorCascadeLib.batch_records import DONE, FAILED, SKIPPED, BatchOptions, Case, CaseOptions, CaseOutcome
+from KidneyTumorCascadeLib.batch_summary import SUMMARY_NAME
 from KidneyTumorCascadeLib.volume import read_label_map
 from Testing.bright_blocks import Desk, Outcome, make_scan, true_labels, write_dicom
 
@@ -47,8 +51,17 @@ class BatchDesk:
         return names
 
     def written(self) -> list[str]:
-        """All files in the output folder."""
-        return sorted(path.relative_to(self.output).as_posix() for path in self.output.rglob("*") if path.is_file())
+        """All files in the output folder but the table and the page."""
+        names = [path.relative_to(self.output).as_posix() for path in self.output.rglob("*") if path.is_file()]
+        return sorted(set(names) - {SUMMARY_NAME, PAGE_NAME})
+
+    def states(self) -> dict[str, str]:
+        """What the table says of each case."""
+        with (self.output / SUMMARY_NAME).open(encoding="utf-8", newline="") as file:
+            return {row["case"]: row["state"] for row in csv.DictReader(file)}
+
+    def page(self) -> str:
+        return (self.output / PAGE_NAME).read_text(encoding="utf-8")
 
     def hashes(self) -> dict[str, str]:
         """Of the label maps."""
@@ -104,6 +117,42 @@ def test_bad_scans_are_named_and_cost_nobody_else(desk: BatchDesk) -> None:
     assert desk.written() == ["a.json", "a.nii.gz", "z.json", "z.nii.gz"]
     (desk.input / "m.nii.gz").unlink()
     assert desk.run("--quiet").err == ""
+
+
+def test_the_table_and_the_page_tell_of_every_scan(desk: BatchDesk) -> None:
+    desk.add("a", "labels")
+    (desk.input / "m.nii.gz").write_bytes(b"no scan")
+    desk.run("--preview")
+    assert desk.states() == {"a": "done", "m": "failed", "labels.nii.gz": "left out"}
+    assert "Not finished" not in desk.page()
+    assert "bundle tiny 1.0.0, preset standard" in desk.page()
+    assert 'src="./a.png"' in desk.page()
+    desk.run()
+    assert desk.states() == {"a": "skipped", "m": "failed", "labels.nii.gz": "left out"}
+
+
+def test_a_batch_that_is_stopped_leaves_a_table_of_what_it_did(desk: BatchDesk) -> None:
+    desk.add("a", "b")
+
+    def stopped(cases: Sequence[Case]) -> Iterator[CaseOutcome]:
+        yield CaseOutcome(cases[0].name, FAILED, reason="It is torn.")
+        raise KeyboardInterrupt
+
+    batch = Batch(desk.input, desk.output, BatchOptions(CaseOptions(str(desk.desk.bundle))))
+    batch.look()
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(lambda outcome, line: None, stopped)
+    assert desk.states() == {"a": "failed", "b": "waiting"}
+    assert "Not finished" in desk.page()
+
+
+def test_a_failure_tells_of_an_older_result_under_its_name(desk: BatchDesk) -> None:
+    desk.add("a")
+    desk.run()
+    (desk.input / "a.nii.gz").write_bytes(b"no scan")
+    reason = desk.outcomes()["a"]["reason"]
+    assert reason.endswith(OUTDATED)
+    assert desk.written() == ["a.json", "a.nii.gz"]
 
 
 def test_a_killed_worker_costs_one_more_attempt_and_the_scan_that_always_kills_is_named(desk: BatchDesk) -> None:
