@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import describe_mm, describe_size, require_voxels
-from KidneyTumorCascadeLib.metaimage_file import check_metaimage
+from KidneyTumorCascadeLib.metaimage_file import check_metaimage, has_directions
 from KidneyTumorCascadeLib.nifti_file import open_nifti, read_voxels, rescaled
+from KidneyTumorCascadeLib.nrrd_file import check_nrrd
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 # Formats that keep where the voxels are in the patient (pictures do not), and whose readers notice a missing end (GIPL's and VTK's do not).
-NIFTI, METAIMAGE = "NiftiImageIO", "MetaImageIO"
-FORMATS = (NIFTI, "NrrdImageIO", METAIMAGE, "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
+NIFTI, NRRD, METAIMAGE = "NiftiImageIO", "NrrdImageIO", "MetaImageIO"
+FORMATS = (NIFTI, NRRD, METAIMAGE, "GDCMImageIO", "HDF5ImageIO", "MINCImageIO")
 # What ITK says of a NRRD file in any of the anatomical spaces, after turning it into its own; other spaces it passes on as they are.
 ANATOMICAL_SPACE = "left-posterior-superior"
 COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
@@ -112,6 +113,8 @@ def _check_format(path: Path) -> None:
         open_nifti(path)
     if image_format == METAIMAGE:
         check_metaimage(path)
+    if image_format == NRRD:
+        check_nrrd(path)
 
 
 def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -128,17 +131,20 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
 
 def _placement_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]:
     """Whether the header leaves open how the voxels lie in the patient; ITK then takes their axes for the patient's in silence."""
-    missing = _missing_placement(reader, sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
+    missing = _missing_placement(reader, path)
     return [f"{path.name} does not say how the patient lies (no {missing}); right and left may be swapped."] if missing else []
 
 
-def _missing_placement(reader: sitk.ImageFileReader, image_format: str) -> str:
-    """What the file lacks, if anything. Other formats, such as MetaImage, always lie along the patient's axes by definition."""
+def _missing_placement(reader: sitk.ImageFileReader, path: Path) -> str:
+    """What the file lacks, if anything."""
+    image_format = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     codes = (int(_text(reader, key) or 0) for key in ("qform_code", "sform_code"))
     if image_format == NIFTI and max(codes) <= 0:
         return "qform or sform"
-    if image_format == "NrrdImageIO" and not _text(reader, "NRRD_space").startswith(ANATOMICAL_SPACE):
+    if image_format == NRRD and not _text(reader, "NRRD_space").startswith(ANATOMICAL_SPACE):
         return "anatomical space"
+    if image_format == METAIMAGE and not has_directions(path):
+        return "TransformMatrix"
     return ""
 
 

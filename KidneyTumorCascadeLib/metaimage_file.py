@@ -1,20 +1,26 @@
-"""Checking compressed MetaImage files: ITK reads what a damaged one decompresses to as if it were right."""
+"""Checking MetaImage files: ITK takes numbers that are none for zero, and what a damaged file decompresses to for what was packed."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.gzip_pieces import Inflated
+from KidneyTumorCascadeLib.json_fields import quote
 
 # The line that ends the header and says where the voxels are.
 LAST_KEY, IN_THIS_FILE = "ElementDataFile", "LOCAL"
 LONGEST_LINE, MOST_LINES = 10_000, 1_000
+# All names that MetaIO knows for where the voxels are.
+OFFSETS, DIRECTIONS, SPACINGS = ("Offset", "Position", "Origin"), ("TransformMatrix", "Rotation", "Orientation"), ("ElementSpacing", "ElementSize")
 
 
 def check_metaimage(path: Path) -> None:
-    """Raise InputError when the voxels of a MetaImage file (.mha, or .mhd with its file of voxels) are compressed and damaged."""
+    """Raise InputError when a MetaImage file (.mha, or .mhd with its file of voxels) lies about its place, or its compressed voxels are damaged."""
     fields, length = _header(path)
+    _require_numbers(fields, path)
     if fields.get("CompressedData", "").lower() not in ("true", "1"):
         return
     place = fields.get(LAST_KEY, "")
@@ -30,6 +36,27 @@ def check_metaimage(path: Path) -> None:
         raise InputError(f"{voxel_path} is damaged: it cannot be decompressed to what was packed; copy or download it again.")
     if not pieces.whole:
         raise InputError(f"{voxel_path} is incomplete: its end is missing; copy or download it again.")
+
+
+def has_directions(path: Path) -> bool:
+    """Whether the header says which way the axes run; otherwise they are taken for the patient's left, back and head."""
+    return any(name in _header(path)[0] for name in DIRECTIONS)
+
+
+def _require_numbers(fields: Mapping[str, str], path: Path) -> None:
+    if not any(name in fields for name in SPACINGS):
+        raise InputError(f"{path} does not say how far its voxels are apart (no {SPACINGS[0]}); export the scan again.")
+    for name in (*OFFSETS, *DIRECTIONS, *SPACINGS):
+        for word in fields.get(name, "").split():
+            if not _is_number(word):
+                raise InputError(f"{path} has a header that is damaged: its {name} is {quote(fields[name])}, which is no list of numbers.")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:

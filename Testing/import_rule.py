@@ -25,6 +25,7 @@ LAYERS = (
     "nifti_header",
     "nifti_file",
     "metaimage_file",
+    "nrrd_file",
     "image_file",
     "dicom_lengths",
     "dicom",

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from Testing.Corpus.dicom_files import Change, file_of, stored, write_dicom
@@ -62,6 +64,51 @@ def run_length(folder: Path) -> Path:
         data.compress(RLELossless)
         data.save_as(path)
     return folder / "ct"
+
+
+def jpeg(folder: Path, kind: str) -> Path:
+    """The series with its pixels compressed by ITK, which is all that it does to them."""
+    packed = folder / "packed.dcm"
+    for path in write_dicom(folder / "ct").iterdir():
+        data = pydicom.dcmread(path)
+        writer = sitk.ImageFileWriter()
+        writer.UseCompressionOn()
+        writer.SetCompressor(kind)
+        writer.SetFileName(str(packed))
+        writer.Execute(sitk.GetImageFromArray(stored(data)[None]))
+        made = pydicom.dcmread(packed)
+        data.PixelData = encapsulate(list(generate_frames(made.PixelData, number_of_frames=1)))
+        data.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID
+        data.save_as(path)
+    packed.unlink()
+    return folder / "ct"
+
+
+@DICOM_DAMAGE.right("dicom in lossless JPEG", "as most archives compress")
+def lossless_jpeg(folder: Path) -> Path:
+    return jpeg(folder, "JPEG")
+
+
+@DICOM_DAMAGE.right("dicom in JPEG 2000", "as newer archives compress")
+def jpeg_2000(folder: Path) -> Path:
+    return jpeg(folder, "JPEG2000")
+
+
+@DICOM_DAMAGE.refused("dicom in lossless JPEG cut short", "a slice that lost its last pixels", "is damaged or incomplete")
+def jpeg_cut(folder: Path) -> Path:
+    return shortened(jpeg(folder, "JPEG"))
+
+
+@DICOM_DAMAGE.refused("dicom in JPEG 2000 cut short", "a slice that lost its last pixels", "is damaged or incomplete")
+def jpeg_2000_cut(folder: Path) -> Path:
+    return shortened(jpeg(folder, "JPEG2000"))
+
+
+def shortened(series: Path) -> Path:
+    """The series with a slice that lacks its last 40 bytes."""
+    path = file_of(series, MIDDLE)
+    path.write_bytes(path.read_bytes()[:-40])
+    return series
 
 
 @DICOM_DAMAGE.right("dicom without preamble", "as files were before 1993's part 10")

@@ -164,6 +164,50 @@ def nrrd_nan_origin(folder: Path) -> Path:
     return write_nrrd(folder, space_origin="(nan,0,0)")
 
 
+@OTHER_FILES.refused("nrrd with a direction of zero", "the slices have no thickness", "voxel spacing of 5 x 5 x 0 mm")
+def nrrd_flat(folder: Path) -> Path:
+    return write_nrrd(folder, space_directions="(5,0,0) (0,5,0) (0,0,0)")
+
+
+@OTHER_FILES.refused("nrrd without directions", "nor spacings, which ITK takes for 1 mm", "does not say how far its voxels are apart")
+def nrrd_unspaced(folder: Path) -> Path:
+    return write_nrrd(folder, space_directions=None)
+
+
+@OTHER_FILES.refused("nrrd with a spacing that is no number", "NaN, which ITK takes for 1 mm", "which are not all numbers")
+def nrrd_nan_spacing(folder: Path) -> Path:
+    places: dict[str, None] = {"space": None, "space_directions": None, "space_origin": None}
+    return write_nrrd(folder, spacings="5 5 nan", **places)
+
+
+@OTHER_FILES.refused("nrrd with a huge direction", "slices of 1e30 mm", "too coarse for a kidney")
+def nrrd_endless(folder: Path) -> Path:
+    return write_nrrd(folder, space_directions="(5,0,0) (0,5,0) (0,0,1e30)")
+
+
+@OTHER_FILES.right("nrrd big-endian", "the byte order of old workstations")
+def nrrd_big_endian(folder: Path) -> Path:
+    return write_nrrd(folder, scanned().byteswap(), endian="big")
+
+
+@OTHER_FILES.refused("nrrd of two dimensions", "all slices below each other", "of 2 dimensions")
+def nrrd_picture(folder: Path) -> Path:
+    places: dict[str, None] = {"space": None, "space_directions": None, "space_origin": None}
+    return write_nrrd(folder, dimension="2", sizes="68 2304", kinds="domain domain", spacings="5 5", **places)
+
+
+@OTHER_FILES.refused("nrrd of four dimensions", "two phases in one file", "2 numbers per voxel")
+def nrrd_phases(folder: Path) -> Path:
+    more = {"kinds": "domain domain domain list", "space_directions": "(5,0,0) (0,5,0) (0,0,5) none"}
+    return write_nrrd(folder, np.concatenate((scanned(),) * 2), dimension="4", sizes="68 48 48 2", **more)
+
+
+@OTHER_FILES.refused("nrrd in color", "RGB voxels", "3 numbers per voxel")
+def nrrd_color(folder: Path) -> Path:
+    more = {"kinds": "RGB-color domain domain domain", "space_directions": "none (5,0,0) (0,5,0) (0,0,5)"}
+    return write_nrrd(folder, np.repeat(scanned()[..., None], 3, axis=-1), dimension="4", sizes="3 68 48 48", **more)
+
+
 @OTHER_FILES.warned("nrrd without a space", "which axis is the patient's left is not said", "does not say how the patient lies")
 def nrrd_placeless(folder: Path) -> Path:
     return write_nrrd(folder, space=None, space_dimension="3")
@@ -209,6 +253,57 @@ def metaimage_huge(folder: Path) -> Path:
 @OTHER_FILES.refused("metaimage with a negative spacing", "-5 mm from slice to slice", "voxel spacing of 5 x 5 x -5 mm")
 def metaimage_negative(folder: Path) -> Path:
     return write_metaimage(folder, ElementSpacing="5 5 -5")
+
+
+@OTHER_FILES.refused("metaimage with a spacing of zero", "the slices have no thickness", "voxel spacing of 5 x 5 x 0 mm")
+def metaimage_flat(folder: Path) -> Path:
+    return write_metaimage(folder, ElementSpacing="5 5 0")
+
+
+@OTHER_FILES.refused("metaimage with a spacing that is no number", "NaN, which ITK takes for zero", "is no list of numbers")
+def metaimage_nan_spacing(folder: Path) -> Path:
+    return write_metaimage(folder, ElementSpacing="5 5 nan")
+
+
+@OTHER_FILES.refused("metaimage with an offset that is no number", "NaN, which ITK takes for zero", "is no list of numbers")
+def metaimage_nan_offset(folder: Path) -> Path:
+    return write_metaimage(folder, Offset="-167.5 nan -117.5")
+
+
+@OTHER_FILES.refused("metaimage with axes askew", "sheared by 0.2", "not at right angles")
+def metaimage_sheared(folder: Path) -> Path:
+    return write_metaimage(folder, TransformMatrix="1 0 0 0.2 1 0 0 0 1")
+
+
+@OTHER_FILES.right("metaimage mirrored", "a negative determinant: the first axis to the right")
+def metaimage_mirrored(folder: Path) -> Path:
+    return write_metaimage(folder, grid=grid_of(axes=(RIGHT, (0, 1, 0), UP)))
+
+
+@OTHER_FILES.refused("metaimage with a size of zero", "no slices", "68 x 48 x 0 voxels")
+def metaimage_empty(folder: Path) -> Path:
+    return write_metaimage(folder, DimSize="68 48 0")
+
+
+@OTHER_FILES.refused("metaimage with a negative size", "-68 columns", "is too large for a CT")
+def metaimage_negative_size(folder: Path) -> Path:
+    return write_metaimage(folder, DimSize="-68 48 48")
+
+
+@OTHER_FILES.refused("metaimage without a spacing", "which ITK takes for 1 mm", "does not say how far its voxels are apart")
+def metaimage_unspaced(folder: Path) -> Path:
+    return without_field(write_metaimage(folder), b"ElementSpacing")
+
+
+@OTHER_FILES.warned("metaimage without directions", "a flipped bit in that field's name", "does not say how the patient lies")
+def metaimage_undirected(folder: Path) -> Path:
+    return without_field(write_metaimage(folder), b"TransformMatrix")
+
+
+def without_field(path: Path, name: bytes) -> Path:
+    """The file with a bit of that field's name turned, so that nobody knows it."""
+    path.write_bytes(path.read_bytes().replace(name, name[:-1] + bytes([name[-1] ^ 1]), 1))
+    return path
 
 
 @OTHER_FILES.refused("a picture", "a PNG of a slice", "does not keep a scan's geometry")

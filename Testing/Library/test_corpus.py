@@ -10,6 +10,7 @@ from KidneyTumorCascadeLib import cli
 from Testing.bright_blocks import make_bright_bundle, use_brightness
 from Testing.Corpus.corpus import KINDS
 from Testing.Corpus.registry import REFUSED, Kind
+from Testing.Corpus.table import BEGIN, DOCUMENT, END, table, with_table
 from Testing.Corpus.verdict import Ended, check_refusal, check_result
 
 # That of the corpus's scans, so that most need no resampling.
@@ -37,3 +38,9 @@ def test_an_input_comes_out_as_the_table_says(
 
 def test_names_are_unique() -> None:
     assert len({kind.name for kind in KINDS}) == len(KINDS)
+
+
+def test_the_document_has_the_corpus_in_its_table() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert with_table(document, table()) == document, "run python -m Testing.Corpus.table"
+    assert (document.count(BEGIN), document.count(END)) == (1, 1)

@@ -398,7 +398,7 @@ def rewritten(path: Path, pattern: bytes, line: bytes) -> Path:
     ("pattern", "line", "why"),
     [
         (rb"ElementSpacing", b"ElementSpacing = 0.7 0.8 0", "voxel spacing of"),
-        (rb"ElementSpacing", b"ElementSpacing = 0.7 0.8 nan", "voxel spacing of"),
+        (rb"ElementSpacing", b"ElementSpacing = 0.7 0.8 nan", "no list of numbers"),
         (rb"ElementSpacing", b"ElementSpacing = 0.7 0.8 -2", "voxel spacing of"),
         (rb"TransformMatrix", b"TransformMatrix = 1 0.3 0 0 1 0 0 0 1", "right angles"),
         (rb"TransformMatrix", b"TransformMatrix = 1 0 0 1 0 0 0 0 1", "right angles"),
