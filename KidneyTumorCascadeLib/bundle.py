@@ -41,6 +41,8 @@ DEFAULT_NAME = "default"
 DEFAULT_FOLDER = Path(__file__).parent / "Models" / DEFAULT_NAME
 HOME_VARIABLE = "KIDNEY_TUMOR_CASCADE_HOME"
 MAX_WEIGHT_BYTES = 1024**3
+# Of a shape in a message; a file may give any number of them.
+MOST_LENGTHS = 8
 
 
 @dataclass(frozen=True)
@@ -173,22 +175,23 @@ def check_fit(stage: Stage, network: nn.Module, weights: dict[str, Tensor]) -> N
     if different:
         what = "has no" if different[0] in expected else "has an unknown"
         raise BundleError(
-            f"{stage.weights} {what} tensor {different[0]!r} ({len(different)} such in all): it was made for another network than "
+            f"{stage.weights} {what} tensor {quote(different[0])} ({len(different)} such in all): it was made for another network than "
             f"networks.{stage.name}.network describes; get a new copy of the bundle."
         )
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise BundleError(
-                f"{stage.weights}: the tensor {name!r} is {describe_tensor(tensor)}, networks.{stage.name}.network needs "
+                f"{stage.weights}: the tensor {quote(name)} is {describe_tensor(tensor)}, networks.{stage.name}.network needs "
                 f"{describe_tensor(expected[name])}; get a new copy of the bundle."
             )
         if not torch.isfinite(tensor).all():
-            raise BundleError(f"{stage.weights}: the tensor {name!r} holds values that are no finite numbers; get a new copy of the bundle.")
+            raise BundleError(f"{stage.weights}: the tensor {quote(name)} holds values that are no finite numbers; get a new copy of the bundle.")
 
 
 def describe_tensor(tensor: Tensor) -> str:
     """8 x 1 x 3 x 3 x 3 float32"""
-    size = " x ".join(str(length) for length in tensor.shape) or "a single"
+    lengths = [str(length) for length in tensor.shape]
+    size = " x ".join(lengths if len(lengths) <= MOST_LENGTHS else [*lengths[:MOST_LENGTHS], "..."]) or "a single"
     return f"{size} {str(tensor.dtype).removeprefix('torch.')}"
 
 

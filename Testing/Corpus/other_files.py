@@ -176,8 +176,7 @@ def nrrd_unspaced(folder: Path) -> Path:
 
 @OTHER_FILES.refused("nrrd with a spacing that is no number", "NaN, which ITK takes for 1 mm", "which are not all numbers")
 def nrrd_nan_spacing(folder: Path) -> Path:
-    places: dict[str, None] = {"space": None, "space_directions": None, "space_origin": None}
-    return write_nrrd(folder, spacings="5 5 nan", **places)
+    return write_nrrd(folder, space=None, space_directions=None, space_origin=None, spacings="5 5 nan")
 
 
 @OTHER_FILES.refused("nrrd with a huge direction", "slices of 1e30 mm", "too coarse for a kidney")
@@ -192,20 +191,23 @@ def nrrd_big_endian(folder: Path) -> Path:
 
 @OTHER_FILES.refused("nrrd of two dimensions", "all slices below each other", "of 2 dimensions")
 def nrrd_picture(folder: Path) -> Path:
-    places: dict[str, None] = {"space": None, "space_directions": None, "space_origin": None}
-    return write_nrrd(folder, dimension="2", sizes="68 2304", kinds="domain domain", spacings="5 5", **places)
+    return write_nrrd(
+        folder, dimension="2", sizes="68 2304", kinds="domain domain", space=None, space_directions=None, space_origin=None, spacings="5 5"
+    )
 
 
 @OTHER_FILES.refused("nrrd of four dimensions", "two phases in one file", "2 numbers per voxel")
 def nrrd_phases(folder: Path) -> Path:
-    more = {"kinds": "domain domain domain list", "space_directions": "(5,0,0) (0,5,0) (0,0,5) none"}
-    return write_nrrd(folder, np.concatenate((scanned(),) * 2), dimension="4", sizes="68 48 48 2", **more)
+    directions = "(5,0,0) (0,5,0) (0,0,5) none"
+    voxels = np.concatenate((scanned(),) * 2)
+    return write_nrrd(folder, voxels, dimension="4", sizes="68 48 48 2", kinds="domain domain domain list", space_directions=directions)
 
 
 @OTHER_FILES.refused("nrrd in color", "RGB voxels", "3 numbers per voxel")
 def nrrd_color(folder: Path) -> Path:
-    more = {"kinds": "RGB-color domain domain domain", "space_directions": "none (5,0,0) (0,5,0) (0,0,5)"}
-    return write_nrrd(folder, np.repeat(scanned()[..., None], 3, axis=-1), dimension="4", sizes="3 68 48 48", **more)
+    directions = "none (5,0,0) (0,5,0) (0,0,5)"
+    voxels = np.repeat(scanned()[..., None], 3, axis=-1)
+    return write_nrrd(folder, voxels, dimension="4", sizes="3 68 48 48", kinds="RGB-color domain domain domain", space_directions=directions)
 
 
 @OTHER_FILES.warned("nrrd without a space", "which axis is the patient's left is not said", "does not say how the patient lies")

@@ -309,6 +309,11 @@ def changed_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], ob
         (lambda tensors: tensors.update(extra=torch.zeros(1)), r"has an unknown tensor 'extra'"),
         (lambda tensors: tensors.update({"head.bias": torch.zeros(3)}), r"'head\.bias' is 3 float32, .* needs 2 float32"),
         (lambda tensors: tensors.update({"head.bias": torch.zeros(2, dtype=torch.int32)}), r"'head\.bias' is 2 int32"),
+        (
+            lambda tensors: tensors.update({"head.bias": torch.zeros([1] * 1_000)}),
+            r"'head\.bias' is 1 x 1 x 1 x 1 x 1 x 1 x 1 x 1 x \.\.\. float32, ",
+        ),
+        (lambda tensors: tensors.update({"extra" * 1_000: torch.zeros(1)}), r"has an unknown tensor 'extra[extra]{1,100}\.\.\. \("),
         (lambda tensors: tensors.update({"head.bias": torch.tensor([0.0, float("nan")])}), r"'head\.bias' holds values that are no finite"),
     ],
 )
