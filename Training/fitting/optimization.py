@@ -10,12 +10,15 @@ from torch import nn
 
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape
+from Training.fitting.light_activation import lighten
 from Training.fitting.settings import OptimizerSettings, StageSettings
 
 
 def make_network(shape: VNetShape, device: torch.device) -> VNet:
     """A network in the order in which convolutions are fast: channels beside each other. Its state keeps its names and shapes."""
     network: VNet = VNet(shape).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        lighten(network)
     return network
 
 
