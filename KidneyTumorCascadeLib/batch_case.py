@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,13 +14,19 @@ from KidneyTumorCascadeLib.bundle import Bundle, load_bundle, verify_hashes
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import Engine, choose_device
 from KidneyTumorCascadeLib.earlier_results import answers, can_be_sent, has_files, is_complete, read_manifest
-from KidneyTumorCascadeLib.errors import BundleError, CascadeError, MemoryShortage, SetupError
+from KidneyTumorCascadeLib.errors import BundleError, CascadeError, MemoryShortage
+from KidneyTumorCascadeLib.output_files import require_room
 from KidneyTumorCascadeLib.report import DISK_FULL, output_stem
-from KidneyTumorCascadeLib.segment_file import READING, Request, checked_scan, segment_file
+from KidneyTumorCascadeLib.segment_file import (
+    LABELS_BYTES,
+    PREVIEW_BYTES,
+    PROBABILITIES_BYTES,
+    READING,
+    Request,
+    checked_scan,
+    segment_file,
+)
 from KidneyTumorCascadeLib.volume import Volume
-
-# What the files of a case take at most: label maps and manifests, pictures, probability maps.
-LABELS_BYTES, PREVIEW_BYTES, PROBABILITIES_BYTES = 500_000, 1_500_000, 30_000_000
 
 
 def bytes_per_case(options: CaseOptions) -> int:
@@ -153,13 +158,6 @@ def earlier_outcome(case: Case, output: Path, request: Mapping[str, Any]) -> Cas
         return None
     outcome = outcome_of(case, output, SKIPPED, manifest, sum(manifest["seconds"].values()))
     return outcome if can_be_sent(outcome) else None
-
-
-def require_room(output: Path, size: int) -> None:
-    """Raise SetupError when the disk of the output folder has no room for so many bytes."""
-    free = shutil.disk_usage(output).free
-    if free < size:
-        raise SetupError(f"The disk of {output} has {free / 1e6:.0f} MB left, and results may need {size / 1e6:.0f} MB; free some space.")
 
 
 def remove_outdated(labels: Path, earlier: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

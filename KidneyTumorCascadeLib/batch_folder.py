@@ -7,8 +7,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from typing import Any
 from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
 from KidneyTumorCascadeLib.json_fields import load_json, one_line
 from KidneyTumorCascadeLib.output_files import UNFINISHED
+from KidneyTumorCascadeLib.processes import host_name, process_exists
 from KidneyTumorCascadeLib.report import DISK_FULL
 
 LOCK = ".batch.lock"
@@ -115,27 +114,6 @@ class OutputFolder:
 
     def _is_mine(self) -> bool:
         return read_mark(self.lock) == self._mark
-
-
-def host_name() -> str:
-    """This computer, and the part of it in which process numbers mean what they do here."""
-    try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
-
-
-def process_exists(number: Any) -> bool:
-    """Whether there is such a process here; True where that cannot be asked without harm."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, ValueError, TypeError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def read_mark(lock: Path) -> dict[str, Any] | None:

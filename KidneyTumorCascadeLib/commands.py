@@ -17,7 +17,7 @@ from KidneyTumorCascadeLib.case_files import missing_predictions
 from KidneyTumorCascadeLib.environment import environment_report
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.evaluation import evaluate_paths, scores_csv, scores_table
-from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
+from KidneyTumorCascadeLib.output_files import FilesTogether, remove_leftovers, require_apart, require_ending
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from KidneyTumorCascadeLib.progress import Reporter, make_reporter
 from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_json, write_text_atomically
@@ -63,6 +63,8 @@ def segment(arguments: argparse.Namespace) -> None:
         preview=arguments.preview,
         probabilities=arguments.probabilities,
     )
+    if remove_leftovers(request.output.parent):
+        warn(arguments, [f"Unfinished files of a run that was killed lay in {request.output.parent} and were removed."])
     manifest = run(arguments, request)
     show_result(arguments, manifest)
 

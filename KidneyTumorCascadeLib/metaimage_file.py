@@ -1,9 +1,10 @@
-"""Checking MetaImage files: ITK takes numbers that are none for zero, and what a damaged file decompresses to for what was packed."""
+"""Checking MetaImage files before ITK reads them, which takes damage for content and dies of impossible dimensions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from KidneyTumorCascadeLib.errors import InputError
@@ -13,13 +14,21 @@ from KidneyTumorCascadeLib.json_fields import quote
 # The line that ends the header and says where the voxels are.
 LAST_KEY, IN_THIS_FILE = "ElementDataFile", "LOCAL"
 LONGEST_LINE, MOST_LINES = 10_000, 1_000
+# MetaIO sees both between a name and its value.
+SEPARATOR = re.compile("[=:]")
+# It writes beyond the ends of its arrays when there are more, or fewer than none; a damaged header may say 73.
+DIMENSIONS, MOST_DIMENSIONS = "NDims", 10
 # All names that MetaIO knows for where the voxels are.
 OFFSETS, DIRECTIONS, SPACINGS = ("Offset", "Position", "Origin"), ("TransformMatrix", "Rotation", "Orientation"), ("ElementSpacing", "ElementSize")
+
+Field = tuple[str, str]
 
 
 def check_metaimage(path: Path) -> None:
     """Raise InputError when a MetaImage file (.mha, or .mhd with its file of voxels) lies about its place, or its compressed voxels are damaged."""
-    fields, length = _header(path)
+    lines, length = _header(path)
+    fields = dict(lines)
+    _require_dimensions(lines, path)
     _require_numbers(fields, path)
     if fields.get("CompressedData", "").lower() not in ("true", "1"):
         return
@@ -40,7 +49,13 @@ def check_metaimage(path: Path) -> None:
 
 def has_directions(path: Path) -> bool:
     """Whether the header says which way the axes run; otherwise they are taken for the patient's left, back and head."""
-    return any(name in _header(path)[0] for name in DIRECTIONS)
+    return any(name in DIRECTIONS for name, _ in _header(path)[0])
+
+
+def _require_dimensions(lines: Sequence[Field], path: Path) -> None:
+    for name, value in lines:
+        if name == DIMENSIONS and not (value.isdecimal() and 1 <= int(value[:4]) <= MOST_DIMENSIONS):
+            raise InputError(f"{path} has a header that is damaged: its {DIMENSIONS} is {quote(value)}, which no scan has; export it again.")
 
 
 def _require_numbers(fields: Mapping[str, str], path: Path) -> None:
@@ -59,14 +74,16 @@ def _is_number(word: str) -> bool:
         return False
 
 
-def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields of the header, and its length in bytes."""
-    fields: dict[str, str] = {}
+def _header(path: Path) -> tuple[list[Field], int]:
+    """The fields of the header in their order, and its length in bytes. Raises InputError when it has no end."""
+    fields: list[Field] = []
     with path.open("rb") as file:
         for _ in range(MOST_LINES):
             line = file.readline(LONGEST_LINE)
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip()] = value.strip()
-            if not line or key.strip() == LAST_KEY:
+            name, *value = SEPARATOR.split(line.decode("latin-1"), maxsplit=1)
+            fields.append((name.strip(), "".join(value).strip()))
+            if fields[-1][0] == LAST_KEY:
+                return fields, file.tell()
+            if not line.endswith(b"\n"):
                 break
-        return fields, file.tell()
+    raise InputError(f"{path} has a header that is damaged or has no end; copy or download it again.")

@@ -50,7 +50,7 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
         _write_and_flush(temporary, data)
         os.replace(temporary, target)
     except OSError as error:
-        raise _writing_error(Path(path), error) from error
+        raise writing_error(Path(path), error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -60,7 +60,7 @@ def require_place_for(path: str | Path) -> None:
     """Raise what `write_bytes_atomically` would raise for this path, before the work of a run is done in vain."""
     target = _target_of(path)
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise _writing_error(Path(path), PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise writing_error(Path(path), PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:
@@ -89,7 +89,7 @@ def _write_and_flush(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _writing_error(path: Path, error: OSError) -> CascadeError:
+def writing_error(path: Path, error: OSError) -> CascadeError:
     """The sentence for the user about a file that could not be written."""
     if error.errno in DISK_FULL:
         return SetupError(f"The disk has no room for {path}; free some space or write to another disk.")

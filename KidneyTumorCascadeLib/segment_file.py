@@ -18,7 +18,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import FARTHEST_MM, SIDES, Box
 from KidneyTumorCascadeLib.json_fields import MAX_BYTES, load_json, quote, reason
 from KidneyTumorCascadeLib.measurements import SideMeasurement, measure, overlap_warnings
-from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
+from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending, require_room
 from KidneyTumorCascadeLib.preview import write_preview
 from KidneyTumorCascadeLib.progress import Progress, StageTimer
 from KidneyTumorCascadeLib.report import (
@@ -36,6 +36,8 @@ from KidneyTumorCascadeLib.worker_messages import SOURCES
 
 READING, MEASURING, WRITING = "reading", "measuring", "writing"
 DICOM_NAME = "DICOM series"
+# What is written of a scan takes at most: label map and manifest, picture, probability maps.
+LABELS_BYTES, PREVIEW_BYTES, PROBABILITIES_BYTES = 500_000, 1_500_000, 30_000_000
 
 Reading = Callable[[Cascade], tuple[Volume, list[str]]]
 Notes = Callable[[Sequence[Path]], Mapping[str, Any]]
@@ -117,7 +119,7 @@ def segment_file(
     Raises:
         InputError: when the scan, a box or an output cannot be used.
         BundleError: when the bundle is damaged.
-        SetupError: when the disk runs out; MemoryShortage when memory does.
+        SetupError: when the disk has no room or runs full; MemoryShortage when memory does.
         Cancelled: when the caller stops it.
     """
     check_request(request)
@@ -126,6 +128,7 @@ def segment_file(
     scan, warnings = read(cascade) if read else read_checked(request.source, cascade)
     for box in request.boxes or ():
         box.slices(scan.in_lps_order().geometry)  # One beside the scan is refused before the first is segmented.
+    require_room_for_results(request, scan.voxels.size)
     result = cascade.segment(scan, request.boxes)
     with cascade.timer.stage(MEASURING):
         cascade.progress(MEASURING, 0, 1)
@@ -142,6 +145,14 @@ def segment_file(
         write_json(files.place(manifest_path(request.output)), manifest)
     cascade.progress(WRITING, 1, 1)
     return manifest
+
+
+def require_room_for_results(request: Request, voxels: int) -> None:
+    """Raise SetupError when a disk has no room for what is to be written of a scan of so many voxels: before anything is computed."""
+    uncompressed = request.output.name.lower().endswith(".nii")
+    require_room(request.output.parent, (voxels if uncompressed else 0) + LABELS_BYTES + PROBABILITIES_BYTES * request.probabilities)
+    if request.preview:
+        require_room(request.preview.parent, PREVIEW_BYTES)
 
 
 def read_checked(source: Path, cascade: Cascade) -> tuple[Volume, list[str]]:

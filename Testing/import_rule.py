@@ -17,6 +17,7 @@ LAYERS = (
     "progress",
     "json_fields",
     "report",
+    "processes",
     "worker_protocol",
     "worker_messages",
     "worker_client",

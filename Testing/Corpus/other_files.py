@@ -292,6 +292,23 @@ def metaimage_negative_size(folder: Path) -> Path:
     return write_metaimage(folder, DimSize="-68 48 48")
 
 
+@OTHER_FILES.refused("metaimage of 73 dimensions", "for which ITK has no room and dies", "its NDims is '73'")
+def metaimage_many(folder: Path) -> Path:
+    return write_metaimage(folder, NDims="73")
+
+
+@OTHER_FILES.refused("metaimage of minus one dimensions", "at which ITK dies, too", "its NDims is '-1'")
+def metaimage_negative_rank(folder: Path) -> Path:
+    return write_metaimage(folder, NDims="-1")
+
+
+@OTHER_FILES.refused("metaimage header without an end", "no line says where the voxels are", "has no end")
+def metaimage_endless(folder: Path) -> Path:
+    path = write_metaimage(folder)
+    path.write_bytes(path.read_bytes().replace(b"ElementDataFile", b"ElementDauaFile", 1))
+    return path
+
+
 @OTHER_FILES.refused("metaimage without a spacing", "which ITK takes for 1 mm", "does not say how far its voxels are apart")
 def metaimage_unspaced(folder: Path) -> Path:
     return without_field(write_metaimage(folder), b"ElementSpacing")

@@ -11,12 +11,13 @@ from random import Random
 from typing import Any
 
 from KidneyTumorCascadeLib.batch_case import earlier_outcome, remove_outdated
-from KidneyTumorCascadeLib.batch_folder import LOCK, OutputFolder, host_name
+from KidneyTumorCascadeLib.batch_folder import LOCK, OutputFolder
 from KidneyTumorCascadeLib.batch_page import batch_page
 from KidneyTumorCascadeLib.batch_records import IMAGE, Case, CaseOptions, CaseOutcome, sha256_of
 from KidneyTumorCascadeLib.batch_summary import BatchOverview, summary_csv
 from KidneyTumorCascadeLib.earlier_results import read_manifest
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.processes import host_name
 from KidneyTumorCascadeLib.report import PRODUCT
 from Testing.Fuzz.judge import Target
 from Testing.Fuzz.mutations import mutated_bytes, mutated_json

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from KidneyTumorCascadeLib import batch_folder
-from KidneyTumorCascadeLib.batch_folder import LOCK, OutputFolder, host_name, require_room_for
+from KidneyTumorCascadeLib.batch_folder import LOCK, OutputFolder, require_room_for
 from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.processes import host_name
 
 
 def no_wait(_: float) -> None:
