@@ -22,7 +22,8 @@ def test_its_gradients_are_the_right_ones() -> None:
     image = features(torch.float64)
 
     def of_weight(weight: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight}, (image,))
+        result: Tensor = torch.func.functional_call(layer, {"weight": weight}, (image,))
+        return result
 
     assert torch.autograd.gradcheck(of_weight, torch.tensor([0.25, -0.5, 1.5], dtype=torch.float64, requires_grad=True))
 
