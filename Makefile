@@ -43,7 +43,7 @@ $(VENV)/.setup: $(PINS)
 
 # The test tools come on top of the same environment, so either stamp serves `make demo`.
 $(VENV)/.test: $(PINS)
-	@$(SETUP) --extras train,test,slicer
+	@$(SETUP) --extras train,cluster,test,slicer
 	@touch $@ $(VENV)/.setup
 
 demo: setup

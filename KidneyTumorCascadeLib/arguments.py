@@ -16,6 +16,13 @@ EPILOG = (
     "Exit codes: 0 done, 1 some scans of a batch failed, 2 unusable input or arguments, 3 unusable environment or bundle, 130 cancelled. "
     "Not for clinical use."
 )
+BATCH = """\
+Segment all CTs of a folder and of the folders below it. For each scan OUTPUT gets a label map and a manifest;
+summary.csv and index.html there tell of all of them, also while the batch runs. A scan that cannot be segmented
+is named with the reason, and the others go on. The same command again does what is missing and no more.
+
+  kidney-tumor-cascade batch SCANS RESULTS --workers 2 --preview
+  kidney-tumor-cascade batch SCANS RESULTS --scheduler tcp://192.168.1.10:8786"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,17 +74,25 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """batch INPUT OUTPUT ..."""
-    parser = commands.add_parser("batch", help="segment all CTs of a folder; started again, it goes on where it stopped", epilog=EPILOG)
+    parser = commands.add_parser(
+        "batch",
+        help="segment all CTs of a folder; started again, it goes on where it stopped",
+        description=BATCH,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("input", type=path, metavar="INPUT", help="folder with image files, cases in KiTS's layout or DICOM series, at any depth")
     parser.add_argument("output", type=path, metavar="OUTPUT", help="folder for label maps and manifests; made when missing")
     add_cascade_options(parser)
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="scans at once, each in a process of its own (default 1)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=count, default=1, metavar="N", help="scans at once on this computer, each in its own process (default 1)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="compute on the Dask cluster of this scheduler, tcp://HOST:PORT or tls://HOST:PORT")
     parser.add_argument("--pattern", default="*", metavar="GLOB", help="names of the files, or of the folders of DICOM slices, that are meant")
     parser.add_argument("--retries", type=whole, default=2, metavar="N", help="tries more for a scan whose process died (default 2)")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that a scan may take; any time by default")
     parser.add_argument("--merge", choices=MERGES, help="how kidney and tumor become one label map; the preset's way by default")
     parser.add_argument("--probabilities", action="store_true", help="also write the probability maps of each box")
-    parser.add_argument("--preview", action="store_true", help="also draw a picture of each result")
+    parser.add_argument("--preview", action="store_true", help="also draw a picture of each result, which index.html shows")
     parser.add_argument("--dicom-names", action="store_true", help="call DICOM series by their folders, which may hold names of patients")
     parser.add_argument("--list", action="store_true", help="only print what each scan is called and where it lies")
 

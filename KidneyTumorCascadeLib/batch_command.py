@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from KidneyTumorCascadeLib.batch import Batch, printable, totals
+from KidneyTumorCascadeLib.batch import Batch, Engine, printable, totals
+from KidneyTumorCascadeLib.batch_cluster import ClusterPool
 from KidneyTumorCascadeLib.batch_records import FAILED, BatchOptions, CaseOptions, CaseOutcome
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.errors import CasesFailed
@@ -17,13 +18,14 @@ def batch(arguments: argparse.Namespace) -> None:
     """batch INPUT OUTPUT. Raises CasesFailed when some scans have no result, and what `Batch.run` raises."""
     load_bundle(arguments.bundle).preset(arguments.preset)
     job = Batch(arguments.input, arguments.output, options_of(arguments), arguments.pattern, arguments.dicom_names)
+    engine = engine_of(arguments, job)
     left_out = job.look()
     if arguments.list:
         print_list(job)
         return
     for item in left_out:
         tell(arguments, f"Left out: {printable(item.name)}: {item.reason}", left_out=item.name, reason=item.reason)
-    job.run(lambda outcome, line: tell_outcome(arguments, outcome, line))
+    job.run(lambda outcome, line: tell_outcome(arguments, outcome, line), engine)
     print_end(arguments, job)
     failed = job.count(FAILED)
     if failed:
@@ -36,6 +38,13 @@ def options_of(arguments: argparse.Namespace) -> BatchOptions:
         arguments.bundle, arguments.preset, arguments.merge, arguments.device, preview=arguments.preview, probabilities=arguments.probabilities
     )
     return BatchOptions(case, arguments.workers, arguments.retries, arguments.timeout)
+
+
+def engine_of(arguments: argparse.Namespace, job: Batch) -> Engine | None:
+    """What does the cases, unless it is this computer alone. Raises InputError for an address that is none."""
+    if arguments.scheduler is None:
+        return None
+    return ClusterPool(arguments.scheduler, job.options, job.input, job.output, lambda line: tell(arguments, line, cluster=line)).outcomes
 
 
 def print_list(job: Batch) -> None:

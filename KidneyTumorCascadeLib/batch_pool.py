@@ -104,7 +104,7 @@ class LocalPool:
     def __init__(self, options: BatchOptions, output: Path, command: Sequence[str] | None = None, clock: Clock = time.monotonic) -> None:
         self.options, self.output = options, output
         self._command, self._clock = command or COMMAND, clock
-        self._events: queue.SimpleQueue[tuple[Worker, Message | None]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[Worker | None, Message | None]] = queue.SimpleQueue()
         self._waiting: deque[Attempt] = deque()
         self._workers: list[Worker] = []
         self._failed_starts = 0
@@ -118,12 +118,26 @@ class LocalPool:
         self._waiting = deque(Attempt(case) for case in cases)
         try:
             while self._waiting or any(worker.held for worker in self._workers):
-                self._start_workers()
-                self._hand_out()
-                yield from self._next_outcomes()
+                yield from self.step()
         finally:
-            for worker in self._workers:
-                worker.end()
+            self.close()
+
+    def add(self, attempt: Attempt) -> None:
+        """One more case, from any thread, while another one steps."""
+        self._waiting.append(attempt)
+        self._events.put((None, None))
+
+    def step(self) -> Iterator[CaseOutcome]:
+        """Start workers, hand out cases, and wait a moment for what comes of them. Same errors as `outcomes`."""
+        self._start_workers()
+        self._hand_out()
+        yield from self._next_outcomes()
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
 
     def _start_workers(self) -> None:
         busy = sum(bool(worker.held) for worker in self._workers)
@@ -175,6 +189,8 @@ class LocalPool:
             worker, message = self._events.get(timeout=TICK_SECONDS)
         except queue.Empty:
             return
+        if worker is None:
+            return
         if message is None:
             yield from self._after_death(worker)
         elif message["event"] == READY:
@@ -211,12 +227,18 @@ class LocalPool:
             return
         first, *ahead = worker.held
         self._waiting.extendleft(reversed(ahead))
-        overdue = worker.overdue is first
-        if not overdue and first.number <= self.options.retries:
-            self._waiting.append(Attempt(first.case, first.number + 1))
-            return
-        reason = f"It took longer than the limit of {self.options.timeout:g} s; give it more time." if overdue else cause_of_death(worker)
-        yield CaseOutcome(first.case.name, FAILED, self._clock() - worker.since, first.number, reason)
+        if worker.overdue is first:
+            reason = f"It took longer than the limit of {self.options.timeout:g} s; give it more time."
+            yield CaseOutcome(first.case.name, FAILED, self._clock() - worker.since, first.number, reason)
+        else:
+            yield from self._after_loss(first, self._clock() - worker.since, cause_of_death(worker))
+
+    def _after_loss(self, attempt: Attempt, seconds: float, reason: str) -> Iterator[CaseOutcome]:
+        """What comes of a case whose worker died: the next attempt, or a failure."""
+        if attempt.number > self.options.retries:
+            yield CaseOutcome(attempt.case.name, FAILED, seconds, attempt.number, reason)
+        else:
+            self._waiting.append(Attempt(attempt.case, attempt.number + 1))
 
     def _count_failed_start(self, worker: Worker) -> None:
         self._failed_starts += 1
@@ -271,5 +293,7 @@ def worker_environment(options: BatchOptions) -> dict[str, str]:
     environment = dict(os.environ)
     threads = str(threads_each(options.workers))
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    # Not what happens to lie in the current folder, where Python understands that (3.11).
+    environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY_FOLDER), environment.get("PYTHONPATH")]))
     return environment

@@ -78,6 +78,8 @@ LAYERS = (
     "batch_folder",
     "batch_worker",
     "batch_pool",
+    "batch_cluster_worker",
+    "batch_cluster",
     "batch",
     "batch_command",
     "arguments",
@@ -103,7 +105,7 @@ TORCH_FREE = (
 )
 LIBRARY_PACKAGES = {"torch", "numpy", "scipy", "SimpleITK", "safetensors"}
 # Imported inside functions only, so that nothing else waits for them or fails without them.
-LAZY_PACKAGES = {"PIL": {"preview"}}
+LAZY_PACKAGES = {"PIL": {"preview"}, "distributed": {"batch_cluster", "batch_cluster_worker"}}
 # The last two are modules of Slicer and of its extension PyTorch.
 SLICER_PACKAGES = {"slicer", "qt", "ctk", "vtk", "numpy", "SampleData", "PyTorchUtils"}
 TRAINING_PACKAGES = LIBRARY_PACKAGES | {"matplotlib", "tqdm", "tensorboard", "dask", "distributed", "PIL"}
