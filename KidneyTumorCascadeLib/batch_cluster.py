@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,12 +202,15 @@ class ClusterPool:
     def _end(self) -> None:
         """Let no worker go on, without waiting long for one that does not answer."""
         self._tasks.clear()
+        if self._client.status != "running":
+            return
         ending = threading.Thread(target=self._let_workers_leave, daemon=True)
         ending.start()
         ending.join(END_SECONDS)
 
     def _let_workers_leave(self) -> None:
-        self._client.run(leave, self._job["token"], on_error="ignore")
+        with suppress(Exception):  # Workers find out by themselves that a batch has ended.
+            self._client.run(leave, self._job["token"], on_error="ignore")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A batch's worker whose networks find bright voxels, and which meets with what the names of scans say: `python -m Testing.faulty_batch_worker`.
 
 `kill-once` in a name kills it in the middle of that scan unless it has done so before, `kill` always, `hang` lets it stand still, `memory` takes
-all memory, `bug` raises what nobody expects, `after` kills it when the result is written but not yet told of; `read-kill` kills it while reading.
+all memory, `bug` raises what nobody expects, `after` kills it when the result is written but not yet told of; `read-kill` kills it while reading;
+`node-once` kills the process that started it, as when a computer is lost.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ def segment_with_faults(request: Any, *positional: Any, **named: Any) -> dict[st
     if "kill-once" in name and not once.exists():
         once.touch()
         die()
+    if "node-once" in name and not once.exists():
+        once.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        threading.Event().wait()
     if "kill." in name:
         die()
     if "hang" in name:
