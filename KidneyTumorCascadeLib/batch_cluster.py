@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import queue
@@ -216,14 +217,14 @@ class ClusterPool:
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
     """A connection to the scheduler, and to nothing else. Raises SetupError."""
-    client = connect(address)
+    client = client_of(address)
     try:
         yield client
     finally:
         client.close(timeout=END_SECONDS)
 
 
-def connect(address: str) -> Client:
+def client_of(address: str) -> Client:
     """A client of the scheduler, by the certificates that Dask's configuration names for tls. Raises SetupError."""
     try:
         from distributed import Client
@@ -234,7 +235,18 @@ def connect(address: str) -> Client:
         for name in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
+        # A client whose constructor fails waits for a minute at its end.
+        asyncio.run(probe(address))
         return Client(address, set_as_default=False, direct_to_workers=False, name="kidney-tumor-cascade", timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise SetupError(f"The scheduler {address} cannot be reached ({problem}); check the address, that it runs, and its certificates.") from error
+
+
+async def probe(address: str) -> None:
+    """Connect once. Raises OSError, or TypeError, ValueError or RuntimeError when the certificates are not what is needed."""
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    there = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+    await there.close()

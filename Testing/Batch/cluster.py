@@ -48,10 +48,10 @@ class Cluster:
         for process in [*self.workers, self.scheduler]:
             end(process)
 
-    def add_worker(self, preload: str = "", environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """One more worker with two threads, which comes by itself; `preload` instead of the cluster's."""
-        preload = preload or self._preload
-        words = ["--nthreads", "2", "--no-dashboard", "--local-directory", str(self._folder), *(["--preload", preload] if preload else [])]
+    def add_worker(self, threads: int = 2, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """One more worker, which comes by itself."""
+        words = ["--nthreads", str(threads), "--no-dashboard", "--local-directory", str(self._folder)]
+        words += ["--preload", self._preload] if self._preload else []
         words += [] if self._nanny else ["--no-nanny"]
         worker = self._start(WORKER, self.address, *words, stderr=subprocess.DEVNULL, environment=environment)
         self.workers.append(worker)

@@ -107,6 +107,22 @@ def test_a_second_run_does_nothing_but_what_is_missing(desk: BatchDesk) -> None:
     assert desk.hashes() == before
 
 
+def test_nobody_listens_on_a_port(desk: BatchDesk) -> None:
+    psutil = pytest.importorskip("psutil")
+    desk.add("a", "b", "c")
+    batch = Batch(desk.input, desk.output, BatchOptions(CaseOptions(str(desk.desk.bundle), device="cpu"), workers=2))
+    batch.look()
+    seen: list[Any] = []
+
+    def look(outcome: CaseOutcome, line: str) -> None:
+        for process in psutil.Process().children(recursive=True):
+            seen.append(process.net_connections("inet"))
+
+    batch.run(look)
+    assert seen
+    assert not any(seen)
+
+
 def test_bad_scans_are_named_and_cost_nobody_else(desk: BatchDesk) -> None:
     desk.add("a", "z")
     (desk.input / "m.nii.gz").write_bytes(b"no scan")

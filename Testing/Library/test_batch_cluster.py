@@ -23,6 +23,7 @@ from Testing.Library.test_batch import WORKER, BatchDesk, statuses
 
 pytest.importorskip("distributed")
 
+import dask.config
 import psutil
 
 from Testing.Batch.cluster import Cluster, end
@@ -110,7 +111,7 @@ def test_a_worker_that_cannot_compute_gets_no_scans(desk: BatchDesk, cluster: Cl
 
 def test_the_batch_talks_to_its_scheduler_alone_and_ends_with_a_sentence_when_that_is_gone(desk: BatchDesk, cluster: Cluster) -> None:
     desk.add("a", "b-hang")
-    cluster.add_worker()
+    cluster.add_worker(threads=1)  # So that the second scan comes second.
     mine = psutil.Process()
     before = {(link.laddr, link.status) for link in mine.net_connections("inet")}
     with OutputFolder(desk.output):
@@ -142,6 +143,16 @@ def test_a_scheduler_that_is_not_there_is_said(desk: BatchDesk, monkeypatch: pyt
     assert len(outcome.err.splitlines()) == 1
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install 'kidney-tumor-cascade[cluster]'" in desk.run("--scheduler", "tcp://127.0.0.1:1").err
+
+
+@pytest.mark.parametrize(("address", "encryption"), [("tls://127.0.0.1:1", False), ("tcp://127.0.0.1:1", True)])
+def test_missing_certificates_are_said(desk: BatchDesk, address: str, encryption: bool) -> None:
+    desk.add("a")
+    with dask.config.set({"distributed.comm.require-encryption": encryption}):
+        outcome = desk.run("--scheduler", address)
+    assert outcome.code == 3
+    assert "certificates" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
 
 
 def test_one_cannot_ask_for_workers_of_both_kinds(desk: BatchDesk) -> None:
