@@ -1,6 +1,6 @@
 """Hundreds of scans with damaged ones among them, while workers and whole runs are killed; then what came of it, beside an undisturbed batch.
 
-    python -m Testing.Batch.endurance FOLDER [--cases 200] [--damaged 20] [--kill-seconds 30] [--only local|cluster]
+    python -m Testing.Batch.endurance FOLDER [--cases 200] [--damaged 20] [--kill-seconds 30] [--only local|cluster] [--bright]
 
 `local`: two workers of the batch's own, of which one is killed every 30 s, and the whole batch killed twice and started again. `cluster`: the
 same with two Dask workers; one more death is for good: after half of the scans a worker is killed together with what would start it anew.
@@ -23,6 +23,7 @@ from Testing.Batch.logged_batch import BRIGHT_VARIABLE
 from Testing.Batch.logged_worker import LOG_VARIABLE
 from Testing.Batch.scans import make_scans, small_phantom
 from Testing.Batch.verdict import Sides, good_names, problems
+from Testing.bright_blocks import make_bright_bundle
 
 WORKERS = 2
 KINDS = ("local", "cluster")
@@ -106,19 +107,25 @@ class Loss:
 def main(words: Sequence[str] | None = None) -> int:
     """Try it, tell of it, and return 0 when everything holds."""
     options = parse(words)
-    trial = Trial(options.folder, options.cases, options.damaged, options=options.option)
+    words = ["--bundle", str(bright_bundle(options.folder / "bundle"))] if options.bright else []
+    trial = Trial(options.folder, options.cases, options.damaged, options=words, bright=options.bright)
     damaged = make_scans(trial.scans, trial.cases, trial.damaged)
     calm = trial.calm()
     say(f"undisturbed: {told(calm)}")
     holds = True
     for kind in KINDS if options.only is None else [options.only]:
-        what = Disturbance(run_kills=2, every_seconds=options.kill_seconds, parents=kind == "cluster")
+        what = Disturbance(run_kills=2, every_seconds=options.kill_seconds, parents=kind == "cluster", bright=options.bright)
         record = trial.local(what) if kind == "local" else trial.cluster(what)
         sides = Sides(trial.folder / "calm", trial.folder / kind, calm, record, damaged, WORKERS)
         found = problems(sides)
         say(f"{kind}: {told(record)}; {len(good_names(sides))} results compared with the undisturbed batch's; {'; '.join(found) or 'all holds'}")
         holds = holds and not found
     return 0 if holds else 1
+
+
+def bright_bundle(folder: Path) -> Path:
+    """A bundle for networks that are a threshold."""
+    return folder if folder.exists() else make_bright_bundle(folder)
 
 
 def told(record: Record) -> str:
@@ -147,7 +154,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--damaged", type=int, default=20)
     parser.add_argument("--kill-seconds", type=float, default=30.0, help="a worker is killed so often")
     parser.add_argument("--only", choices=KINDS)
-    parser.add_argument("--option", action="append", default=[], help="a further word for the batch's command line, such as --option=--preset")
+    parser.add_argument("--bright", action="store_true", help="a threshold in the place of networks, where these would take too long")
     return parser.parse_args(words)
 
 

@@ -41,7 +41,9 @@ class BatchDesk:
 
     def outcomes(self, *words: str) -> dict[str, dict[str, Any]]:
         """The outcomes of a run, by case."""
-        return {outcome["case"]: outcome for outcome in json.loads(self.run("--json", *words).out)["outcomes"]}
+        ended = self.run("--json", *words)
+        assert ended.code in (0, 1), ended.err
+        return {outcome["case"]: outcome for outcome in json.loads(ended.out)["outcomes"]}
 
     def read(self) -> list[str]:
         """Names of the scans in the order in which workers began to read them, since the last call."""
