@@ -76,6 +76,7 @@ class ClusterPool:
         self._unfit: dict[str, Message] = {}
         self._submitted = 0
         self._look_at, self._workers = clock(), -1
+        self._known: set[str] = set()
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[CaseOutcome]:
         """The outcome of each case as soon as it has one. The output folder must be locked by this process.
@@ -119,11 +120,17 @@ class ClusterPool:
 
     def _fit(self) -> set[str]:
         """The workers that there are, without those that cannot compute. Raises the error of these when there are no others."""
-        fit = set(self._client.nthreads()) - set(self._unfit)
+        fit = self._there() - set(self._unfit)
         if not fit and self._unfit:
             last = list(self._unfit.values())[-1]
             raise ERRORS[last["kind"]](f"No worker of {self.address} can segment. {last['reason']}")
         return fit
+
+    def _there(self) -> set[str]:
+        """The workers that there are; those that there were while the scheduler is too busy to answer."""
+        with suppress(OSError):
+            self._known = set(self._client.nthreads())
+        return self._known
 
     def _next_outcomes(self) -> Iterator[CaseOutcome]:
         """What comes of the next task that ends, or of none having ended for a moment."""
@@ -190,7 +197,7 @@ class ClusterPool:
         """Say how many workers there are when that has changed, and free cases that wait for workers which are gone."""
         if self._client.status != "running":
             raise self._gone()
-        there = set(self._client.nthreads())
+        there = self._there()
         if len(there) != self._workers:
             self._workers = len(there)
             self._say(f"Workers at {self.address}: {self._workers or 'none yet; the batch waits for them'}")
@@ -221,7 +228,8 @@ def connected(address: str) -> Iterator[Client]:
     try:
         yield client
     finally:
-        client.close(timeout=END_SECONDS)
+        with suppress(OSError):  # That saying goodbye took long costs no result.
+            client.close(timeout=END_SECONDS)
 
 
 def client_of(address: str) -> Client:
