@@ -26,10 +26,10 @@ from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
 from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.normalization import for_scan
+from KidneyTumorCascadeLib.packed_vnet import PACKED_PRECISIONS, PackedVNet
 from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
 from KidneyTumorCascadeLib.resampling import resample
 from KidneyTumorCascadeLib.sliding_window import sliding_window
-from KidneyTumorCascadeLib.vnet import call_onednn
 from KidneyTumorCascadeLib.volume import Volume
 
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
@@ -185,9 +185,8 @@ class Cascade:
         key = (name, device)
         if key not in self._networks:
             network = load_network(self.bundle.stages[name], device)
-            if device.type == "cpu" and self.engine.precision == torch.float32:
-                call_onednn(network)
-            self._networks[key] = network
+            packed = device.type == "cpu" and self.engine.precision in PACKED_PRECISIONS
+            self._networks[key] = PackedVNet(network, self.engine.precision) if packed else network
         return self._networks[key]
 
     def _label(self, kidney: Probability, tumor: Probability, grid: Geometry, target: Geometry) -> NDArray[np.uint8]:
@@ -221,6 +220,9 @@ def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tens
     def predict(patches: Tensor) -> Tensor:
         with torch.inference_mode(), engine.autocast():
             logits: Tensor = network(patches)
+        if logits.shape[1] == 2:
+            # The same as their softmax, in a fraction of its time.
+            return torch.sigmoid(logits[:, 1:].float() - logits[:, :1].float())
         return torch.softmax(logits.float(), dim=1)[:, 1:]
 
     return predict

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,33 +90,6 @@ def normalization_layer(norm: str, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-class Convolution(nn.Conv3d):
-    """A 3-D convolution that can be told to go to oneDNN; see `call_onednn`."""
-
-    calls_onednn = False
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.calls_onednn:
-            return super().forward(input)
-        padding = cast("tuple[int, ...]", self.padding)  # "same" and "valid" are not used here
-        return torch.mkldnn_convolution(input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups)
-
-
-def call_onednn(network: nn.Module) -> bool:
-    """Makes a network on the CPU convolve with oneDNN in float32 from now on; for applying it only. False where PyTorch has no oneDNN.
-
-    PyTorch itself chooses oneDNN for float32 only for batches of several images or large ones (`use_mkldnn` in its
-    aten/src/ATen/native/Convolution.cpp: more than 20480 of batch x channels x z x y). All but the first levels of a V-Net fall below
-    that, and into a fallback that is many times slower. Other precisions always go to oneDNN, and must not be called by this name: it takes
-    no notice of autocast.
-    """
-    available = bool(torch.backends.mkldnn.is_available()) and hasattr(torch, "mkldnn_convolution")  # type: ignore[no-untyped-call]
-    for module in network.modules():
-        if isinstance(module, Convolution):
-            module.calls_onednn = available
-    return available
-
-
 class ResidualBlock(nn.Module):
     """`count` convolutions; a residual is added to the last one's output before its activation.
 
@@ -126,7 +99,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, count: int, kernel: int, norm: str) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * count
-        self.convolutions = nn.ModuleList(Convolution(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths))
+        self.convolutions = nn.ModuleList(nn.Conv3d(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(normalization_layer(norm, channels) for _ in range(count))
         self.activations = nn.ModuleList(nn.PReLU(channels) for _ in range(count))
 
@@ -156,7 +129,7 @@ class Resample(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm: str, up: bool) -> None:
         super().__init__()
-        kind = nn.ConvTranspose3d if up else Convolution
+        kind = nn.ConvTranspose3d if up else nn.Conv3d
         self.convolution = kind(in_channels, channels, kernel_size=2, stride=2)
         self.norm = normalization_layer(norm, channels)
         self.activation = nn.PReLU(channels)
@@ -184,7 +157,7 @@ class VNet(nn.Module):
             ResidualBlock(2 * channels, channels, count, kernel, norm)
             for (_, channels), count in zip(upward, shape.decoder_convolutions, strict=True)
         )
-        self.head = Convolution(width, shape.out_channels, kernel_size=1)
+        self.head = nn.Conv3d(width, shape.out_channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
         features, skips = repeat_channels(image, self.shape.base_channels), []

@@ -42,6 +42,7 @@ LAYERS = (
     "resampling",
     "normalization",
     "vnet",
+    "packed_vnet",
     "sliding_window",
     "box_rules",
     "kidney_groups",

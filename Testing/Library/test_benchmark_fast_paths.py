@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.device import Engine
+from KidneyTumorCascadeLib.packed_vnet import PackedVNet
+from KidneyTumorCascadeLib.vnet import VNet
 from Testing.Benchmarks import fast_paths
 
 
@@ -38,11 +39,7 @@ def test_a_label_in_one_map_only_is_a_disagreement() -> None:
     assert not fast_paths.agreement(labels, reference).enough
 
 
-def test_the_plain_path_leaves_pytorch_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[nn.Module] = []
-    monkeypatch.setattr("KidneyTumorCascadeLib.cascade.call_onednn", told.append)
+def test_the_plain_path_is_that_of_the_network_itself() -> None:
     engine, cpu = Engine(torch.device("cpu"), torch.float32, "float32"), torch.device("cpu")
-    fast_paths.PlainCascade(load_bundle(), engine)._network("roi", cpu)
-    assert not told
-    Cascade(load_bundle(), engine)._network("roi", cpu)
-    assert len(told) == 1
+    assert isinstance(fast_paths.PlainCascade(load_bundle(), engine)._network("roi", cpu), VNet)
+    assert isinstance(Cascade(load_bundle(), engine)._network("roi", cpu), PackedVNet)

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from KidneyTumorCascadeLib.vnet import VNet, VNetShape, call_onednn, convolution_layers, count_operations, count_parameters
+from KidneyTumorCascadeLib.vnet import VNet, VNetShape, convolution_layers, count_operations, count_parameters
 
 PUBLISHED = VNetShape()
 SMALL = VNetShape(base_channels=2, kernel=3)
@@ -178,40 +177,6 @@ def test_forward_equals_a_plain_computation(shape: VNetShape) -> None:
     assert result.shape == (2, shape.out_channels, edge, shape.divisor, edge)
     assert result.std() > 1e-3
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
-
-
-def operators_of(network: VNet, image: Tensor) -> set[str]:
-    """Names of the operators that PyTorch runs for this image."""
-    with profile(activities=[ProfilerActivity.CPU]) as record, torch.no_grad():
-        network(image)
-    return {event.key for event in record.key_averages()}
-
-
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_onednn_gives_the_same_numbers(norm: str) -> None:
-    network = randomized(VNetShape(4, 5, (1, 2), 2, (2, 1), norm, 1, 3))
-    image = torch.randn(1, 1, 16, 8, 12)
-    with torch.no_grad():
-        expected = network(image)
-        call_onednn(network)
-        torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.skipif(not call_onednn(nn.Module()), reason="this PyTorch has no oneDNN")
-def test_a_single_small_image_convolves_with_onednn_once_told() -> None:
-    network, image = randomized(SMALL), torch.randn(1, 1, 16, 16, 16)
-    assert "aten::slow_conv3d_forward" in operators_of(network, image), "PyTorch chooses oneDNN by itself: call_onednn is needed no longer"
-    assert call_onednn(network)
-    assert "aten::slow_conv3d_forward" not in operators_of(network, image)
-
-
-def test_without_onednn_the_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, image = randomized(SMALL), torch.randn(1, 1, 16, 16, 16)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.delattr(torch, "mkldnn_convolution")
-    assert not call_onednn(network)
-    with torch.no_grad():
-        assert torch.isfinite(network(image)).all()
 
 
 def test_every_number_takes_part_in_training() -> None:
