@@ -111,8 +111,8 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
         parts of kidney and tumor together, then tumors.
     """
     result = labels.copy()
-    # Numbering the parts takes time for every voxel, and most of a box around a kidney is background.
-    around = result[foreground_extent(result)]
+    # No rule looks beyond what is labelled: background that is enclosed lies wholly inside, and what is not reaches its border.
+    around = result[extent_of(result != BACKGROUND)]
     applied = (
         removal("fill_holes_ml", fill_holes(around, geometry, rules.fill_holes_ml)),
         removal("min_kidney_ml", drop_small_kidneys(around, geometry, rules.min_kidney_ml)),
@@ -123,15 +123,11 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
     return result, [entry for entry in applied if entry.count]
 
 
-def foreground_extent(labels: Labels) -> Slices:
-    """The extent of all that is labelled; nothing at all of an empty label map.
-
-    No rule looks beyond it: background that is enclosed lies wholly inside, and what is not reaches its border.
-    """
-    filled = labels != BACKGROUND
+def extent_of(mask: Mask) -> Slices:
+    """The extent of a mask; nothing at all of an empty one."""
     spans = []
     for axis in range(3):
-        found = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
     return spans[0], spans[1], spans[2]
 
@@ -144,12 +140,22 @@ def removal(rule: str, changed: Iterable[Part]) -> Removal:
 
 def parts_of(mask: Mask, geometry: Geometry, structure: NDArray[np.bool_] = CORNERS_TOUCH) -> list[Part]:
     """The connected parts of a mask."""
-    numbered, _ = ndimage.label(mask, structure)
+    # Numbering takes time for every voxel, and a tumor fills little of the box around its kidney.
+    if not mask.any():
+        return []
+    extent = extent_of(mask)
+    numbered, _ = ndimage.label(mask[extent], structure)
     parts = []
     for number, slices in enumerate(ndimage.find_objects(numbered), start=1):
         inside = numbered[slices] == number
-        parts.append(Part(slices, inside, float(inside.sum()) * geometry.voxel_ml))
+        parts.append(Part(shifted(slices, extent), inside, float(inside.sum()) * geometry.voxel_ml))
     return parts
+
+
+def shifted(slices: Slices, extent: Slices) -> Slices:
+    """Slices within an extent, as slices of the whole."""
+    z, y, x = (slice(part.start + whole.start, part.stop + whole.start) for part, whole in zip(slices, extent, strict=True))
+    return z, y, x
 
 
 def paint(labels: Labels, part: Part, label: int) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor
 from KidneyTumorCascadeLib.geometry import Geometry
 
 SLAB_VOXELS = 4_000_000
+# Rows of an interpolation matrix that are multiplied together: few read few columns, many keep the processor busy.
+BAND_ROWS = 16
 
 
 def interpolation_matrix(source_length: int, target_length: int, first: float, step: float) -> NDArray[np.float32]:
@@ -48,11 +50,24 @@ def needed_range(weights: NDArray[np.float32]) -> slice:
     return slice(int(used[0]), int(used[-1]) + 1)
 
 
+def in_bands(weights: NDArray[np.float32], device: torch.device) -> list[tuple[slice, Tensor]]:
+    """An interpolation matrix some rows at a time, each with the columns that these rows read: nearly all others hold zeros."""
+    bands = []
+    for start in range(0, len(weights), BAND_ROWS):
+        band = weights[start : start + BAND_ROWS]
+        used = needed_range(band)
+        bands.append((used, torch.from_numpy(np.ascontiguousarray(band[:, used])).to(device)))
+    return bands
+
+
 def to_tensor(voxels: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
     """float32 on the device; numpy views with negative strides are copied, which torch cannot read."""
     if isinstance(voxels, Tensor):
         return voxels.to(device, torch.float32)
-    return torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32)).to(device)
+    if voxels.dtype != np.int16:
+        return torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32)).to(device)
+    # Half as much to copy and to transfer; torch then converts with all cores. What is mapped read-only it would warn of.
+    return torch.from_numpy(np.array(voxels, order="C")).to(device).float()
 
 
 def resample(voxels: NDArray[Any] | Tensor, source: Geometry, target: Geometry, device: torch.device | None = None) -> Tensor:
@@ -71,16 +86,16 @@ def resample(voxels: NDArray[Any] | Tensor, source: Geometry, target: Geometry, 
     device = device or torch.device("cpu")
     matrices = axis_matrices(source, target)
     x, y, z = (needed_range(matrix) for matrix in matrices)
-    along_x, along_y, along_z = (
-        torch.from_numpy(np.ascontiguousarray(matrix[:, used])).to(device) for matrix, used in zip(matrices, (x, y, z), strict=True)
-    )
+    along_x, along_z = (torch.from_numpy(np.ascontiguousarray(matrix[:, used])).to(device) for matrix, used in ((matrices[0], x), (matrices[2], z)))
+    along_y = in_bands(matrices[1][:, y], device)
     needed = voxels[z, y, x]
     result = torch.zeros(target.shape_zyx, dtype=torch.float32, device=device)
     slices = max(1, SLAB_VOXELS // (needed.shape[1] * needed.shape[2]))
     for start in range(0, needed.shape[0], slices):
         slab = to_tensor(needed[start : start + slices], device)
-        in_plane = along_y @ (slab @ along_x.T)
-        weights = along_z[:, start : start + slices]
-        rows = torch.nonzero(weights.any(dim=1))[:, 0]
-        result[rows] += torch.tensordot(weights[rows], in_plane, dims=1)
+        # First what makes the image smaller for the price of a band.
+        in_plane = torch.cat([weights @ slab[:, rows] for rows, weights in along_y], dim=1) @ along_x.T
+        along = along_z[:, start : start + slices]
+        planes = torch.nonzero(along.any(dim=1))[:, 0]
+        result[planes] += torch.tensordot(along[planes], in_plane, dims=1)
     return result
