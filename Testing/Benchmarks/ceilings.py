@@ -3,8 +3,8 @@
     python -m Testing.Benchmarks.ceilings [--device cpu]
 
 Three ceilings, all measured in turns with the networks: a matrix product (the best of several sizes); plain 3 x 3 x 3 convolutions (the best of
-several numbers of channels, memory formats and, on the CPU in float32, of PyTorch's own choice and oneDNN); and the network's own convolutions,
-each shape alone in its best memory format, their times added up. The first two are what the machine can do with other work, the third is what it
+several numbers of channels, memory formats and, on the CPU, of PyTorch's own choice, oneDNN, and packs of voxels); and the network's own
+convolutions, each shape alone in its best way, their times added up. The first two are what the machine can do with other work, the third is what it
 can do with this network, if all but the convolutions cost nothing.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from KidneyTumorCascadeLib.bundle import load_bundle
@@ -24,7 +24,8 @@ from KidneyTumorCascadeLib.cascade import Cascade, foreground_of
 from KidneyTumorCascadeLib.device import Engine, choose_device, name_of, precisions, try_device
 from KidneyTumorCascadeLib.geometry import Size
 from KidneyTumorCascadeLib.memory_ladder import ladder
-from KidneyTumorCascadeLib.vnet import VNetShape, convolution_layers, count_operations
+from KidneyTumorCascadeLib.packed_vnet import PACKED_PRECISIONS, PackedVNet, channels_last, convolved, packed_kernel, packing
+from KidneyTumorCascadeLib.vnet import VNet, VNetShape, convolution_layers, count_operations
 from Testing.Benchmarks.clock import Timing, digits, timed
 from Testing.Benchmarks.settings import Settings, settings_from, settler
 from Testing.Benchmarks.table import Section
@@ -38,6 +39,8 @@ CHANNELS = {
     "cuda": ((8, 160), (16, 160), (32, 128), (64, 128), (128, 64), (256, 64)),
 }
 KERNEL = 3
+# Of the published network, which is large: 16 channels, kernels of 5 x 5 x 5.
+PUBLISHED_PATCH = (64, 64, 64)
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last_3d}
 HEADER = ["precision", "what", "GFLOP/s", "of the matrix product", "of the best plain convolution", "of its own convolutions"]
 Work = Callable[[], object]
@@ -105,8 +108,32 @@ def ways(layer: Layer, batch: int, engine: Engine) -> Iterator[tuple[str, Work]]
     """All the ways to compute one convolution."""
     for name, memory_format in FORMATS.items():
         yield name, convolution(layer, batch, engine, memory_format)
-    if engine.device.type == "cpu" and engine.precision == torch.float32 and layer.kind != "up":
-        yield "oneDNN", convolution(layer, batch, engine, torch.contiguous_format, onednn=True)
+    if engine.device.type == "cpu":
+        yield from ways_on_cpu(layer, batch, engine)
+
+
+def ways_on_cpu(layer: Layer, batch: int, engine: Engine) -> Iterator[tuple[str, Work]]:
+    """What `packed_vnet` does, besides: oneDNN by name, packs of voxels in place of voxels, a matrix product in place of an up-convolution."""
+    if layer.kind == "up":
+        voxels = batch * layer.size[0] * layer.size[1] * layer.size[2]
+        a, b = (torch.randn(shape, dtype=engine.precision) for shape in ((voxels, layer.inputs), (layer.inputs, 8 * layer.outputs)))
+        yield "matrix product", partial(torch.mm, a, b)
+        return
+    if engine.precision == torch.float32:
+        for name, memory_format in FORMATS.items():
+            yield f"oneDNN, {name}", convolution(layer, batch, engine, memory_format, onednn=True)
+    pack = packing(layer.inputs)
+    if layer.kind == "conv" and pack > 1 and layer.size[2] % pack == 0:
+        yield f"packs of {pack}", packed_convolution(layer, pack, batch, engine.precision)
+
+
+def packed_convolution(layer: Layer, pack: int, batch: int, precision: torch.dtype) -> Work:
+    """That convolution on packs of voxels along x."""
+    z, y, x = layer.size
+    rows = torch.randn((batch, z, y, x // pack, pack * layer.inputs), dtype=precision)
+    kernel = packed_kernel(torch.randn(layer.outputs, layer.inputs, *[layer.kernel] * 3), pack)
+    weight = channels_last(kernel, precision)
+    return partial(convolved, rows, weight, None, [edge // 2 for edge in weight.shape[2:]], [1, 1, 1])
 
 
 def matrix_loads(engine: Engine) -> Iterator[Load]:
@@ -139,6 +166,17 @@ def network_loads(cascade: Cascade, batch: int) -> Iterator[Load]:
         predict = foreground_of(cascade._network(name, cascade.engine.device), cascade.engine)
         patches = torch.randn((batch, 1, *stage.patch), device=cascade.engine.device)
         yield Load(f"network {name}", "forward", batch * float(count_operations(stage.shape, stage.patch)), partial(predict, patches))
+    predict = foreground_of(published_network(cascade.engine), cascade.engine)
+    patches = torch.randn((1, 1, *PUBLISHED_PATCH), device=cascade.engine.device)
+    yield Load("network published", "forward", float(count_operations(VNetShape(), PUBLISHED_PATCH)), partial(predict, patches))
+
+
+def published_network(engine: Engine) -> nn.Module:
+    """The V-Net as published, with random weights, as the cascade would prepare it."""
+    torch.manual_seed(0)
+    network = VNet(VNetShape()).requires_grad_(False).eval()
+    packed = engine.device.type == "cpu" and engine.precision in PACKED_PRECISIONS
+    return PackedVNet(network, engine.precision) if packed else network.to(engine.device)
 
 
 def speeds(loads: Iterable[Load], device: str, repeats: int) -> dict[str, dict[str, Timing]]:
@@ -220,7 +258,12 @@ def rows_of(precision: str, cascade: Cascade, found: dict[str, dict[str, Timing]
         shares = [percent(speed.median, ceiling) for ceiling in (matrix.median, plain.median, own)]
         rows.append(["", f"the {name} network, patch {patch}", speed.text(""), *shares])
         figures |= {f"{precision}_{name}": speed.median, f"{precision}_{name}_own_convolutions": own}
-    return rows, figures
+    speed = best(found["network published"])[1]
+    patch = " x ".join(map(str, PUBLISHED_PATCH))
+    rows.append(
+        ["", f"the published network, patch {patch}", speed.text(""), percent(speed.median, matrix.median), percent(speed.median, plain.median), ""]
+    )
+    return rows, {**figures, f"{precision}_published": speed.median}
 
 
 def percent(part: float, whole: float) -> str:
@@ -251,7 +294,8 @@ def measure(settings: Settings) -> Section:
         figures |= more_figures
     note = (
         f"Batches of {batch}. Operations: two for each multiply-accumulate of a convolution; normalization, activation, softmax and whatever "
-        "else the network does are not counted but cost time."
+        "else the network does are not counted but cost time. The first convolution of an image that is repeated to all channels is counted whole, "
+        "though on a CPU it is done once for all of them."
     )
     return Section("ceilings", "Networks alone, against what the machine can do", HEADER, rows, [note], figures)
 

@@ -1,13 +1,15 @@
-"""nnU-Net v2's predictor and our cascade side by side: same scans, same device, same threads, in turns, each run in a process of its own.
+"""nnU-Net v2's predictor, MONAI's V-Net and our cascade side by side: same scans, same device, same threads, in turns, each in its own process.
 
     python -m Testing.Benchmarks.peers [--device cpu]
 
-On the CPU the large scan would take nnU-Net most of an hour. There its network computes three patches of the large scan, and its total is computed:
-everything besides the network as measured on that scan, plus its own number of patches times the median of the patches measured in this run.
+On the CPU the large scan would take nnU-Net most of an hour, and MONAI's V-Net minutes. There their networks compute three patches of the large scan,
+and their totals are computed: everything besides the network as measured on that scan, plus their own number of patches times the median of the
+patches measured in this run.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import SimpleITK
 
+from KidneyTumorCascadeLib.device import name_of, precisions
 from Testing.Benchmarks.clock import Timing, digits, in_turns, ratio
 from Testing.Benchmarks.nnunet_plan import patch_count, resampled_shape
 from Testing.Benchmarks.own_process import in_own_process
@@ -26,12 +29,27 @@ from Testing.Benchmarks.whole_scan import peak_of, segmented, whole_of
 SAMPLED_PATCHES = 3
 Runs = list[dict[str, Any]]
 HEADER = ["scan", "contender", "patches", "time", "this is", "times faster than nnU-Net", "peak memory", "times below nnU-Net"]
+# As MONAI is used by default, and as ours computes on the same device.
+MONAI_PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "float16")}
 
 
 def nnunet(scan: Path, settings: Settings, patches: int | None) -> dict[str, Any]:
     """nnU-Net's predictor on a scan; only so many patches computed, if that is said."""
     limit = [] if patches is None else ["--patches", patches]
     return in_own_process("Testing.Benchmarks.nnunet_peer", [scan, "--device", settings.device, *limit], settings.threads)
+
+
+def monai(scan: Path, settings: Settings, precision: str, patches: int | None) -> dict[str, Any]:
+    """MONAI's V-Net and sliding window over a scan; only so many patches computed, if that is said."""
+    limit = [] if patches is None else ["--patches", patches]
+    arguments = [scan, "--device", settings.device, "--precision", precision, *limit]
+    return in_own_process("Testing.Benchmarks.monai_peer", arguments, settings.threads)
+
+
+def monai_precisions(device: str) -> list[str]:
+    """The precisions in which MONAI is measured there."""
+    used = {name_of(precision) for precision in precisions(device)}
+    return [precision for precision in MONAI_PRECISIONS[device] if precision in used]
 
 
 def expected_patches(scan: Path) -> int:
@@ -47,8 +65,8 @@ def patch_timing(*runs: Runs) -> Timing:
     return Timing(tuple(seconds for group in runs for run in group for seconds in run["patch_seconds"]))
 
 
-def nnunet_whole(runs: Runs, patch: Timing, computed: bool) -> Timing:
-    """Seconds of nnU-Net's whole prediction; computed ones from what was measured besides the network, and patches at their median."""
+def peer_whole(runs: Runs, patch: Timing, computed: bool) -> Timing:
+    """Seconds of a peer's whole prediction; computed ones from what was measured besides the network, and patches at their median."""
     if not computed:
         return Timing(tuple(run["seconds"] for run in runs))
     besides = [run["seconds"] - sum(run["patch_seconds"]) for run in runs]
@@ -59,10 +77,29 @@ def rows_of(name: str, theirs: Runs, seconds: Timing, kind: str, ours: dict[str,
     """nnU-Net's row and one for each of our presets."""
     rows = [[name, "nnU-Net", str(theirs[0]["patches"]), seconds.text(), kind, "", peak_of(theirs).text("MB"), ""]]
     for preset, runs in ours.items():
-        middle, low, high = ratio(seconds, whole_of(runs))
-        faster, smaller = f"{digits(middle)} ({digits(low)} to {digits(high)})", digits(peak_of(theirs).median / peak_of(runs).median)
-        rows.append(["", f"ours, {preset}", "", whole_of(runs).text(), "measured", faster, peak_of(runs).text("MB"), smaller])
+        rows.append(row_against(seconds, theirs, f"ours, {preset}", "", whole_of(runs), "measured", runs))
     return rows
+
+
+def row_against(seconds: Timing, theirs: Runs, name: str, patches: str, own: Timing, kind: str, runs: Runs) -> list[str]:
+    """One contender compared with nnU-Net."""
+    middle, low, high = ratio(seconds, own)
+    faster, smaller = f"{digits(middle)} ({digits(low)} to {digits(high)})", digits(peak_of(theirs).median / peak_of(runs).median)
+    return ["", name, patches, own.text(), kind, faster, peak_of(runs).text("MB"), smaller]
+
+
+def monai_rows(seconds: Timing, runs: dict[str, Runs], computed: bool) -> list[list[str]]:
+    """A row for each precision of MONAI's V-Net on the large scan."""
+    rows = []
+    for key, group in monai_runs(runs).items():
+        own, kind = peer_whole(group, patch_timing(group), computed), "computed" if computed else "measured"
+        rows.append(row_against(seconds, runs["nnU-Net large"], key.removesuffix(" large"), str(group[0]["patches"]), own, kind, group))
+    return rows
+
+
+def monai_runs(runs: dict[str, Runs]) -> dict[str, Runs]:
+    """Those of MONAI."""
+    return {key: group for key, group in runs.items() if key.startswith("MONAI")}
 
 
 def measure(settings: Settings) -> Section:
@@ -76,6 +113,9 @@ def measure(settings: Settings) -> Section:
         "standard large": partial(segmented, large, "standard", settings),
         "fast large": partial(segmented, large, "fast", settings),
     }
+    contenders |= {
+        f"MONAI V-Net, {precision} large": partial(monai, large, settings, precision, sampled) for precision in monai_precisions(settings.device)
+    }
     runs = in_turns(contenders, settings.long_repeats)
     return section_of(runs, computed=sampled is not None, expected=expected_patches(large))
 
@@ -85,12 +125,13 @@ def section_of(runs: dict[str, Runs], computed: bool, expected: int) -> Section:
     if runs["nnU-Net large"][0]["patches"] != expected:
         raise ValueError(f"nnU-Net looked at {runs['nnU-Net large'][0]['patches']} patches where {expected} were expected")
     patch = patch_timing(runs["nnU-Net small"], runs["nnU-Net large"])
-    seconds_small = nnunet_whole(runs["nnU-Net small"], patch, computed=False)
-    seconds_large = nnunet_whole(runs["nnU-Net large"], patch, computed)
+    seconds_small = peer_whole(runs["nnU-Net small"], patch, computed=False)
+    seconds_large = peer_whole(runs["nnU-Net large"], patch, computed)
     rows = rows_of("small, 250 x 100 x 150 mm", runs["nnU-Net small"], seconds_small, "measured", {"standard": runs["standard small"]})
     ours = {preset: runs[f"{preset} large"] for preset in ("standard", "fast")}
     rows += rows_of("large, 400 x 400 x 450 mm", runs["nnU-Net large"], seconds_large, "computed" if computed else "measured", ours)
-    return Section("peers", "nnU-Net and ours, side by side", HEADER, rows, notes_of(runs, patch), figures_of(runs, patch, seconds_large))
+    rows += monai_rows(seconds_large, runs, computed)
+    return Section("peers", "nnU-Net, MONAI and ours, side by side", HEADER, rows, notes_of(runs, patch), figures_of(runs, patch, seconds_large))
 
 
 def notes_of(runs: dict[str, Runs], patch: Timing) -> list[str]:
@@ -105,8 +146,18 @@ def notes_of(runs: dict[str, Runs], patch: Timing) -> list[str]:
         f"nnU-Net: {parameters / 1e6:.1f} M parameters, {operations / 1e12:.3f} TFLOP a patch (both counted); a patch {patch.text()}, "
         f"{digits(operations / patch.median / 1e9)} GFLOP/s; on the large scan preprocessing {stages['preprocessing'].text()}, "
         f"resampling to labels {stages['back to labels'].text()}.",
+        *(monai_note(key, group) for key, group in monai_runs(runs).items()),
         f"Precision: nnU-Net float32 on a CPU (it has no other) and float16 autocast on a GPU; ours {ours['description']}.",
     ]
+
+
+def monai_note(key: str, runs: Runs) -> str:
+    """What a patch of MONAI's V-Net costs."""
+    patch, operations = patch_timing(runs), runs[0]["operations_a_patch"]
+    return (
+        f"{key.removesuffix(' large')}: `sliding_window_inference` alone over the whole scan at our spacing, patch and overlap, without reading and "
+        f"resampling; {operations / 1e12:.3f} TFLOP a patch, {patch.text()}, {digits(operations / patch.median / 1e9)} GFLOP/s."
+    )
 
 
 def figures_of(runs: dict[str, Runs], patch: Timing, seconds_large: Timing) -> dict[str, float]:
@@ -123,7 +174,13 @@ def figures_of(runs: dict[str, Runs], patch: Timing, seconds_large: Timing) -> d
         "fast_seconds": whole_of(fast).median,
         "times_nnunet": seconds_large.median / whole_of(standard).median,
         "memory_times_nnunet": peak_of(runs["nnU-Net large"]).median / peak_of(standard).median,
+        **{f"{key} seconds": median_whole(group) for key, group in monai_runs(runs).items()},
     }
+
+
+def median_whole(runs: Runs) -> float:
+    """Seconds of a peer's whole prediction, computed where patches were left out."""
+    return float(statistics.median(run["whole_seconds_computed"] for run in runs))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """All benchmarks in one run: a report in Markdown, a plot, and the figures as JSON, in out/bench.
 
-    python -m Testing.Benchmarks.run [--device cpu] [--only peers,whole_scan] [--report]
+    python -m Testing.Benchmarks.run [--device cpu] [--only peers,whole_scan] [--real CT ...] [--report]
 
 `--report` measures nothing and writes the report from what lies in the folder.
 """
@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from KidneyTumorCascadeLib.report import write_text_atomically
-from Testing.Benchmarks import peers, whole_scan
+from Testing.Benchmarks import again, ceilings, fast_paths, in_memory, peers, scaling, whole_scan
+from Testing.Benchmarks.aims import aims
 from Testing.Benchmarks.machine import description, load
 from Testing.Benchmarks.own_process import ContenderFailed
-from Testing.Benchmarks.settings import Settings, add_options, settings_of
+from Testing.Benchmarks.plot import draw
+from Testing.Benchmarks.quiet import others_share, remark, usage
+from Testing.Benchmarks.settings import Settings, add_options, settings_of, usable_cores
 from Testing.Benchmarks.table import Section, load_section
 
 BENCHMARKS: dict[str, Callable[[Settings], Section]] = {
-    "peers": peers.measure,
     "whole_scan": whole_scan.measure,
+    "in_memory": in_memory.measure,
+    "again": again.measure,
+    "fast_paths": fast_paths.measure,
+    "scaling_slices": scaling.measure_slices,
+    "scaling_boxes": scaling.measure_boxes,
+    "ceilings": ceilings.measure,
+    "peers": peers.measure,
 }
+PLOT = "report.png"
 # A machine that does something else meanwhile gives figures that say little.
 BUSY = 0.5
 
@@ -35,8 +47,23 @@ def sections_in(folder: Path) -> list[Section]:
 
 def report(settings: Settings, command: str) -> str:
     """The report in Markdown."""
+    sections = sections_in(settings.folder)
     head = ["# Benchmarks", "\n".join(description(settings)), f"Command: `{command}`", "Figures are medians; in brackets least and greatest."]
-    return "\n\n".join([*head, *(section.text() for section in sections_in(settings.folder))])
+    if draw(sections, settings.folder / PLOT):
+        head.append(f"![Time and memory, ours and others']({PLOT})")
+    return "\n\n".join([*head, *(section.text() for section in (aims(sections), *sections) if section.rows)])
+
+
+def measured(name: str, settings: Settings) -> Section:
+    """One benchmark, with a remark on how quiet the machine was. Ends the program when a contender fails."""
+    before, begin = usage(), time.monotonic()
+    try:
+        section = BENCHMARKS[name](settings)
+    except ContenderFailed as error:
+        raise SystemExit(str(error)) from error
+    share = others_share(before, usage(), usable_cores())
+    note = f"Measured in {time.monotonic() - begin:.0f} s. {remark(share)}"
+    return replace(section, notes=[*section.notes, note])
 
 
 def chosen(only: str) -> Sequence[str]:
@@ -61,10 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"The machine is busy (load average {load():.2f}): the figures may say little.", file=sys.stderr)
         for name in chosen(arguments.only):
             print(f"Measuring {name} ...", file=sys.stderr, flush=True)
-            try:
-                BENCHMARKS[name](settings).save(settings.folder)
-            except ContenderFailed as error:
-                raise SystemExit(str(error)) from error
+            measured(name, settings).save(settings.folder)
     command = "python -m Testing.Benchmarks.run " + " ".join(sys.argv[1:] if argv is None else argv)
     write_text_atomically(settings.folder / "report.md", report(settings, command.strip()))
     print((settings.folder / "report.md").read_text(encoding="utf-8"))

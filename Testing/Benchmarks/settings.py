@@ -23,37 +23,37 @@ class Settings:
     Attributes:
         device: "cpu" or "cuda", the same for all contenders.
         threads: of the CPU, the same for all contenders.
-        repeats: measurements of what takes seconds; what takes minutes is measured at most three times.
+        repeats: measurements of what takes seconds; what takes minutes is measured at most twice.
         folder: for scans, results and the report.
-        real: a CT (image file) to be segmented besides the phantom, if any.
+        real: CTs (image files) to be segmented besides the phantom.
     """
 
     device: str = "cpu"
     threads: int = 2
     repeats: int = 5
     folder: Path = OUT
-    real: Path | None = None
+    real: tuple[Path, ...] = ()
 
     @property
     def long_repeats(self) -> int:
         """Measurements of what takes minutes."""
-        return min(3, self.repeats)
+        return min(2, self.repeats)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that all benchmarks share."""
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of the CPU, the same for all contenders (default: all cores)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of what takes seconds (default 5); minutes: at most 3")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of what takes seconds (default 5); minutes: at most 2")
     parser.add_argument("--folder", type=Path, default=OUT, help=f"for scans and results (default {OUT})")
-    parser.add_argument("--real", type=Path, help="a CT to be segmented besides the phantom")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], help="CTs to be segmented besides the phantom")
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """The settings that the options ask for; the folder is made."""
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    return Settings(arguments.device, arguments.threads, arguments.repeats, folder, arguments.real)
+    return Settings(arguments.device, arguments.threads, arguments.repeats, folder, tuple(arguments.real))
 
 
 def settings_from(argv: Sequence[str] | None, description: str | None) -> Settings:

@@ -1,6 +1,6 @@
 """The whole command `segment`, from the start of Python to the label map on disk, split by stage; each run in a process of its own.
 
-python -m Testing.Benchmarks.whole_scan [--device cpu] [--real CT.nii.gz]
+python -m Testing.Benchmarks.whole_scan [--device cpu] [--real CT.nii.gz ...]
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ def rows_of(name: str, preset: str, runs: Sequence[dict[str, Any]]) -> list[list
 
 
 def measure(settings: Settings) -> Section:
-    """Every preset on the large phantom and, if one is given, on a real CT, in turns."""
+    """Every preset on the large phantom and, if some are given, on real CTs, in turns."""
     scans = {"phantom, 512 x 512 x 300": large_file(settings.folder)}
-    if settings.real is not None:
-        scans[f"real CT {settings.real.parent.name}"] = settings.real
+    scans |= {f"real CT {path.parent.name}": path for path in settings.real}
     contenders: dict[str, Callable[[], dict[str, Any]]] = {
         f"{name}|{preset}": partial(segmented, scan, preset, settings) for name, scan in scans.items() for preset in PRESETS
     }
