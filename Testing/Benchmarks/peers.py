@@ -9,7 +9,6 @@ patches measured in this run.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -131,7 +130,9 @@ def section_of(runs: dict[str, Runs], computed: bool, expected: int) -> Section:
     ours = {preset: runs[f"{preset} large"] for preset in ("standard", "fast")}
     rows += rows_of("large, 400 x 400 x 450 mm", runs["nnU-Net large"], seconds_large, "computed" if computed else "measured", ours)
     rows += monai_rows(seconds_large, runs, computed)
-    return Section("peers", "nnU-Net, MONAI and ours, side by side", HEADER, rows, notes_of(runs, patch), figures_of(runs, patch, seconds_large))
+    figures = figures_of(runs, patch, seconds_large)
+    figures |= {f"{key} seconds": peer_whole(group, patch_timing(group), computed).median for key, group in monai_runs(runs).items()}
+    return Section("peers", "nnU-Net, MONAI and ours, side by side", HEADER, rows, notes_of(runs, patch), figures)
 
 
 def notes_of(runs: dict[str, Runs], patch: Timing) -> list[str]:
@@ -174,13 +175,7 @@ def figures_of(runs: dict[str, Runs], patch: Timing, seconds_large: Timing) -> d
         "fast_seconds": whole_of(fast).median,
         "times_nnunet": seconds_large.median / whole_of(standard).median,
         "memory_times_nnunet": peak_of(runs["nnU-Net large"]).median / peak_of(standard).median,
-        **{f"{key} seconds": median_whole(group) for key, group in monai_runs(runs).items()},
     }
-
-
-def median_whole(runs: Runs) -> float:
-    """Seconds of a peer's whole prediction, computed where patches were left out."""
-    return float(statistics.median(run["whole_seconds_computed"] for run in runs))
 
 
 if __name__ == "__main__":

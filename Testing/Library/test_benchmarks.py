@@ -119,6 +119,11 @@ def nnunet_run(seconds: float, patches: int, patch_seconds: list[float]) -> dict
     return {"seconds": seconds, "patches": patches, "patch_seconds": patch_seconds, "stages": stages, **numbers}
 
 
+def monai_run(seconds: float, patches: int, patch_seconds: list[float]) -> dict[str, Any]:
+    numbers = {"operations_a_patch": 2e11, "peak_memory_mb": 2000.0}
+    return {"seconds": seconds, "patches": patches, "patch_seconds": patch_seconds, **numbers}
+
+
 def our_run(seconds: float) -> dict[str, Any]:
     return {"process_seconds": seconds, "peak_memory_mb": 1000.0, "device": {"description": "a machine"}}
 
@@ -136,6 +141,10 @@ def test_a_computed_time_is_the_rest_as_measured_and_every_patch_at_the_median()
     assert section.figures["times_nnunet"] == pytest.approx(166.8)
     assert section.figures["memory_times_nnunet"] == 8.0
     assert [row[4] for row in section.rows] == ["measured", "measured", "computed", "measured", "measured"]
+    runs["MONAI V-Net, float32 large"] = [monai_run(70.0, 180, [1.0, 3.0, 2.0])]
+    with_monai = peers.section_of(runs, computed=True, expected=392)
+    assert with_monai.rows[-1][1:4] == ["MONAI V-Net, float32", "180", "424 s (n = 1)"]
+    assert with_monai.figures["MONAI V-Net, float32 large seconds"] == 424.0
     assert peers.section_of(runs, computed=False, expected=392).figures["nnunet_seconds"] == 110.0
     with pytest.raises(ValueError, match="391 were expected"):
         peers.section_of(runs, computed=True, expected=391)
