@@ -30,6 +30,7 @@ from KidneyTumorCascadeLib.packed_vnet import PACKED_PRECISIONS, PackedVNet
 from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
 from KidneyTumorCascadeLib.resampling import resample
 from KidneyTumorCascadeLib.sliding_window import sliding_window
+from KidneyTumorCascadeLib.vnet import VNet
 from KidneyTumorCascadeLib.volume import Volume
 
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
@@ -184,9 +185,7 @@ class Cascade:
     def _network(self, name: str, device: torch.device) -> nn.Module:
         key = (name, device)
         if key not in self._networks:
-            network = load_network(self.bundle.stages[name], device)
-            packed = device.type == "cpu" and self.engine.precision in PACKED_PRECISIONS
-            self._networks[key] = PackedVNet(network, self.engine.precision) if packed else network
+            self._networks[key] = prepared(load_network(self.bundle.stages[name], device), self.engine)
         return self._networks[key]
 
     def _label(self, kidney: Probability, tumor: Probability, grid: Geometry, target: Geometry) -> NDArray[np.uint8]:
@@ -212,6 +211,13 @@ class Cascade:
             self.warnings.append(step)
 
         return climb_down(self._rungs, work, report)
+
+
+def prepared(network: nn.Module, engine: Engine) -> nn.Module:
+    """A network as it is fastest on its engine: a V-Net on a processor packed, everything else as it is."""
+    if isinstance(network, VNet) and engine.device.type == "cpu" and engine.precision in PACKED_PRECISIONS:
+        return PackedVNet(network, engine.precision)
+    return network
 
 
 def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tensor]:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from KidneyTumorCascadeLib.bundle import load_bundle
-from KidneyTumorCascadeLib.cascade import Cascade, foreground_of
+from KidneyTumorCascadeLib.cascade import Cascade, foreground_of, prepared
 from KidneyTumorCascadeLib.device import Engine, choose_device, name_of, precisions, try_device
 from KidneyTumorCascadeLib.geometry import Size
 from KidneyTumorCascadeLib.memory_ladder import ladder
-from KidneyTumorCascadeLib.packed_vnet import PACKED_PRECISIONS, PackedVNet, channels_last, convolved, packed_kernel, packing
+from KidneyTumorCascadeLib.packed_vnet import channels_last, convolved, packed_kernel, packing
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape, convolution_layers, count_operations
 from Testing.Benchmarks.clock import Timing, digits, timed
 from Testing.Benchmarks.settings import Settings, settings_from, settler
@@ -174,9 +174,7 @@ def network_loads(cascade: Cascade, batch: int) -> Iterator[Load]:
 def published_network(engine: Engine) -> nn.Module:
     """The V-Net as published, with random weights, as the cascade would prepare it."""
     torch.manual_seed(0)
-    network = VNet(VNetShape()).requires_grad_(False).eval()
-    packed = engine.device.type == "cpu" and engine.precision in PACKED_PRECISIONS
-    return PackedVNet(network, engine.precision) if packed else network.to(engine.device)
+    return prepared(VNet(VNetShape()).requires_grad_(False).eval().to(engine.device), engine)
 
 
 def speeds(loads: Iterable[Load], device: str, repeats: int) -> dict[str, dict[str, Timing]]:
