@@ -32,15 +32,22 @@ def sides_of(mask: Mask, spacing_mm: float, middle: float | None) -> Sides:
     large = [int(index) + 1 for index in np.argsort(sizes)[::-1][:2] if sizes[index] >= SMALLEST_KIDNEY_ML]
     if not large:
         return {}
-    centres = [float(ndimage.center_of_mass(parts == index)[2]) for index in large]
+    boxes = ndimage.find_objects(parts)
+    centres = [middle_of(parts[boxes[index - 1]] == index) + boxes[index - 1][2].start for index in large]
     if len(large) == 1:
         middle = toward_hollow(parts == large[0]) if middle is None else middle
         return {"right" if centres[0] < middle else "left": mask}
     right = np.zeros(count + 1, dtype=bool)
-    for index, box in enumerate(ndimage.find_objects(parts), start=1):
+    for index, box in enumerate(boxes, start=1):
         right[index] = (box[2].start + box[2].stop) / 2.0 < sum(centres) / 2.0
     right[large[0]], right[large[1]] = centres[0] < centres[1], centres[1] < centres[0]
     return {"right": mask & right[parts], "left": mask & ~right[parts]}
+
+
+def middle_of(mask: Mask) -> float:
+    """Voxel x of a mask's centre of mass."""
+    columns = np.count_nonzero(mask, axis=(0, 1))
+    return float(np.average(np.arange(len(columns)), weights=columns))
 
 
 def toward_hollow(mask: Mask) -> float:
