@@ -71,7 +71,7 @@ def scaling_rows(figures: Figures) -> list[list[str]]:
     return [
         row(f"{digits(slices)} times the slices in at most {digits(slices)} times the time", f"{digits(time)} times", time <= slices),
         row("beyond the kidneys the boxes take no longer (within a fifth)", f"{digits(boxes)} times", boxes <= 1.2),
-        row("memory beyond the scan stays as it is (within a tenth)", f"{digits(memory)} times", memory <= 1.1),
+        row("memory beyond the voxels of scan and label map stays as it is (within a tenth)", f"{digits(memory)} times", memory <= 1.1),
     ]
 
 

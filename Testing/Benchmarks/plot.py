@@ -36,8 +36,8 @@ def stages(axes: Any, series: Series) -> None:
 
 
 def memory(axes: Any, series: Series) -> None:
-    """Peak memory against slices, with and without the scan's own voxels."""
-    for name, label in (("peak", "peak"), ("beyond", "peak without the scan's voxels")):
+    """Peak memory against slices, with and without the voxels of scan and label map."""
+    for name, label in (("peak", "peak"), ("beyond", "peak without the voxels of scan and label map")):
         axes.plot(*zip(*series[name], strict=True), "o-", label=label)
     axes.set(xlabel="slices of 512 x 512", ylabel="MB", title="Memory", ylim=(0, None))
     axes.legend(loc="upper left")
@@ -48,7 +48,7 @@ def boxes(axes: Any, series: Series) -> None:
     axes.plot(*zip(*series["patches"], strict=True), "o-")
     for (edge, seconds), (patches, _) in zip(series["edge"], series["patches"], strict=True):
         axes.annotate(f" {edge:.0f} mm", (patches, seconds), va="top")
-    axes.set(xlabel="patches", ylabel="seconds", title="One box", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="patches", ylabel="seconds", title="One box", xlim=(0, 1.2 * max(point[0] for point in series["patches"])), ylim=(0, None))
 
 
 def draw(sections: Sequence[Section], path: Path) -> bool:

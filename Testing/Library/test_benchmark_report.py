@@ -53,7 +53,7 @@ def slices_run(seconds: float, peak: float) -> dict[str, Any]:
 
 
 def growing() -> Section:
-    return scaling.slices_section({100: [slices_run(3.0, 552.4288)], 300: [slices_run(4.0, 657.2864)], 1200: [slices_run(7.0, 1129.1456)]})
+    return scaling.slices_section({100: [slices_run(3.0, 578.6432)], 300: [slices_run(4.0, 735.9296)], 1200: [slices_run(7.0, 1443.7184)]})
 
 
 def test_growth_is_that_of_time_and_of_memory_beyond_the_scan() -> None:
