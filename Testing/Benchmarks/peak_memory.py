@@ -89,10 +89,9 @@ def main(folder: Path) -> int:
     whole = long_scan()
     short, long = (measured(whole, length, folder) for length in LENGTHS)
     for run in (short, long):
-        print(
-            f"512 x 512 x {run.slices}: peak {run.peak_mb:.0f} MB, voxels of scan and label map {run.scan_mb:.0f} MB, beyond them {run.beyond_mb:.0f} MB"
-        )
-    print(f"beyond the scan, the long one takes {long.beyond_mb / short.beyond_mb:.2f} times what the short one takes")
+        voxels = f"voxels of scan and label map {run.scan_mb:.0f} MB, beyond them {run.beyond_mb:.0f} MB"
+        print(f"512 x 512 x {run.slices}: peak {run.peak_mb:.0f} MB, {voxels}")
+    print(f"beyond these voxels, the long one takes {long.beyond_mb / short.beyond_mb:.2f} times what the short one takes")
     problems = shortfalls(short, long)
     print("\n".join(f"Too much: {problem}" for problem in problems) or "within the limits")
     return 1 if problems else 0
