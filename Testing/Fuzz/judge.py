@@ -18,6 +18,8 @@ from KidneyTumorCascadeLib.worker_protocol import ProtocolError
 ACCEPTED, REFUSED = "accepted", "refused"
 # No input of a fuzzer is worth more. Both are far beyond what the largest takes, so that a slow machine makes no findings.
 SECONDS, EXTRA_BYTES = 20.0, 1 << 30
+# For what waits and computes nothing; other programs may well keep the machine for a while.
+PATIENCE_SECONDS = 600.0
 LONGEST_MESSAGE = 1_000
 PARTS_OF_TRACEBACKS = ("Traceback", "Errno", "<class", "object at 0x")
 
@@ -54,7 +56,8 @@ class Finding:
 
 def judge(target: Target, data: bytes) -> str | Finding:
     """ACCEPTED, REFUSED, or what is wrong. To be called within `limits`."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
     try:
         target.feed(data)
         return ACCEPTED
@@ -62,11 +65,12 @@ def judge(target: Target, data: bytes) -> str | Finding:
         problem = problem_of(str(error))
         return Finding(target.name, data, f"{problem}: {str(error)[:300]!r}") if problem else REFUSED
     except Hang:
-        return Finding(target.name, data, f"took more than {SECONDS:g} s")
+        return Finding(target.name, data, f"took more than {SECONDS:g} s of computing, or {PATIENCE_SECONDS:g} s of waiting")
     except (Exception, SystemExit):
         return Finding(target.name, data, "".join(traceback.format_exc(limit=-6)))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(clock, 0)
 
 
 def problem_of(message: str) -> str:
@@ -83,14 +87,15 @@ def problem_of(message: str) -> str:
 @contextmanager
 def limits() -> Iterator[None]:
     """Within it, what hangs raises Hang, and what wants a gigabyte more than there is now gets a MemoryError."""
-    handler = signal.signal(signal.SIGALRM, _hang)
+    handlers = {number: signal.signal(number, _hang) for number in (signal.SIGALRM, signal.SIGPROF)}
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + EXTRA_BYTES, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def address_space() -> int:

@@ -2,8 +2,8 @@
 
     nice -n 15 python -m Testing.Fuzz.run --inputs 1000000 --seed 1
 
-An input is accepted, or refused in one sentence. Anything else (another exception, more than 20 s, a gigabyte of memory, a message of many
-lines or with control characters) is a finding: it is shown, kept with --findings, and makes the exit code 1. The same seed gives the same
+An input is accepted, or refused in one sentence. Anything else (another exception, more than 20 s of computing, a gigabyte of memory, a message of
+many lines or with control characters) is a finding: it is shown, kept with --findings, and makes the exit code 1. The same seed gives the same
 inputs. One process, no network, files only in a folder of its own that is removed.
 """
 
@@ -44,6 +44,14 @@ def shares(targets: Sequence[Target], inputs: int) -> list[int]:
     return [-(-inputs * target.share // whole) for target in targets]
 
 
+def plan(every: Sequence[Target], arguments: argparse.Namespace) -> list[tuple[Target, int]]:
+    """Which targets are fed, and with how many inputs each. Raises StopIteration for the name of none."""
+    targets = [target for target in every if arguments.only in target.name]
+    parts = list(zip(targets, shares(targets, arguments.inputs), strict=True))
+    done = 1 + next(number for number, target in enumerate(targets) if target.name == arguments.after) if arguments.after else 0
+    return parts[done:]
+
+
 def report(findings: Sequence[Finding], folder: Path | None) -> Iterator[str]:
     """The first findings of each kind, and where their inputs were kept."""
     for finding in list({kind_of(finding): finding for finding in findings}.values())[:SHOWN_PER_TARGET]:
@@ -67,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--inputs", type=int, default=20_000, help="in all (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", metavar="TEXT", help="parsers whose names hold this text")
+    parser.add_argument("--after", default="", metavar="NAME", help="what a run that stopped after this parser lacks")
     parser.add_argument("--findings", type=Path, metavar="FOLDER", help="keep the inputs of findings there")
     return parser
 
@@ -77,9 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     found = 0
     total: Counter[str] = Counter()
     with all_targets() as every:
-        targets = [target for target in every if arguments.only in target.name]
         print(f"{'parser':<28}{'inputs':>10}{'accepted':>10}{'refused':>10}{'findings':>10}{'seconds':>9}", flush=True)
-        for target, inputs in zip(targets, shares(targets, arguments.inputs), strict=True):
+        for target, inputs in plan(every, arguments):
             start = time.monotonic()
             counts, findings = fuzz(target, inputs, arguments.seed)
             total += counts

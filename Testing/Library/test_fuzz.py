@@ -15,7 +15,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from Testing.Fuzz import judge as module
 from Testing.Fuzz.judge import ACCEPTED, REFUSED, Finding, Target, judge, limits, problem_of
 from Testing.Fuzz.mutations import mutated_bytes, mutated_json
-from Testing.Fuzz.run import fuzz, main, shares
+from Testing.Fuzz.run import fuzz, main, make_parser, plan, shares
 from Testing.Fuzz.targets import all_targets
 
 NAMES = (
@@ -115,6 +115,12 @@ def test_the_command_counts_and_reports(capsys: pytest.CaptureFixture[str], tmp_
     assert rows[-1][0] == "all"
     assert int(rows[-1][2]) + int(rows[-1][3]) == int(rows[-1][1]) == 30
     assert not (tmp_path / "found").exists()
+
+
+def test_a_run_that_stopped_is_gone_on_with() -> None:
+    targets = [Target(name, lambda random: b"", len, share) for name, share in (("a", 1), ("b", 2), ("c", 5))]
+    rest = plan(targets, make_parser().parse_args(["--inputs", "80", "--after", "a"]))
+    assert [(target.name, inputs) for target, inputs in rest] == [("b", 20), ("c", 50)]
 
 
 def test_shares_add_up() -> None:
