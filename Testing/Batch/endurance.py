@@ -26,6 +26,8 @@ from Testing.Batch.verdict import Sides, good_names, problems
 from Testing.bright_blocks import make_bright_bundle
 
 WORKERS = 2
+# On a slow machine chance may kill a scan's process three times, after which a batch by default takes the scan for the cause.
+RETRIES = 5
 KINDS = ("local", "cluster")
 
 
@@ -55,7 +57,7 @@ class Trial:
 
     def words(self, name: str, *engine: str) -> list[str]:
         """Of the command line, for a batch of this name."""
-        return [str(self.scans), str(self.folder / name), "--device", "cpu", *engine, *self.options]
+        return [str(self.scans), str(self.folder / name), "--device", "cpu", "--retries", str(RETRIES), *engine, *self.options]
 
     def log(self, name: str) -> Path:
         """Of the workers of that batch."""
