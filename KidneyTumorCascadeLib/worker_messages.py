@@ -29,6 +29,7 @@ MAX_BOXES = 8
 MAX_WARNINGS = 1000
 MAX_EDGE = 100_000
 SOURCES = ("network", "whole half", "user")
+MAPS = ("kidney", "tumor")
 UNNAMED = "CT"
 
 
@@ -275,6 +276,7 @@ class Part:
     def from_dict(cls, values: Mapping[str, Any]) -> Part:
         """The reverse of `to_dict`. Raises InvalidParams, or InputError for an impossible grid."""
         files = object_of(values, "probabilities")
+        require_known(files, MAPS)
         maps = {name: MapFile.from_dict(object_of(files, name)) for name in files}
         box, start = box_from_dict(values.get("box")), sizes_of(values, "start_zyx", 0)
         return cls(box, Path(text_of(values, "labels")), start, object_of(values, "measurement"), maps)

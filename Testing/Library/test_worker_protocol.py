@@ -279,3 +279,11 @@ def test_parts_are_drawn_into_the_scan_and_tumor_wins(tmp_path: Path) -> None:
     expected[:2, :2, :2] = 2
     assert np.array_equal(labels, expected)
     assert labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["\n", "\x1b[2J", "x" * 5000])
+def test_a_map_of_another_name_is_refused_in_a_short_line(name: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        Part.from_dict({"probabilities": {name: None}})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
