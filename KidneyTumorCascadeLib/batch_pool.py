@@ -20,8 +20,8 @@ from typing import IO, Any
 from KidneyTumorCascadeLib.batch_records import DONE, FAILED, SKIPPED, BatchOptions, Case, CaseOutcome
 from KidneyTumorCascadeLib.batch_worker import FINISHED, LOST, READY, UNUSABLE
 from KidneyTumorCascadeLib.errors import BundleError, CascadeError, InputError, SetupError
+from KidneyTumorCascadeLib.processes import environment_with_library
 from KidneyTumorCascadeLib.progress import Clock
-from KidneyTumorCascadeLib.worker_client import LIBRARY_FOLDER
 
 COMMAND = (sys.executable, "-m", "KidneyTumorCascadeLib.batch_worker")
 DEBUG_VARIABLE = "KIDNEY_TUMOR_CASCADE_DEBUG"
@@ -290,10 +290,5 @@ def threads_each(workers: int) -> int:
 
 def worker_environment(options: BatchOptions) -> dict[str, str]:
     """The environment of a worker: its number of threads, and where this library lies."""
-    environment = dict(os.environ)
     threads = str(threads_each(options.workers))
-    environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    # Not what happens to lie in the current folder, where Python understands that (3.11).
-    environment["PYTHONSAFEPATH"] = "1"
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY_FOLDER), environment.get("PYTHONPATH")]))
-    return environment
+    return {**environment_with_library(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.dicom_lengths import lengths_fit
+from KidneyTumorCascadeLib.dicom_trial import fatal_slice
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import describe_mm, describe_size, require_voxels
 from KidneyTumorCascadeLib.image_file import quiet_stderr
@@ -279,7 +280,10 @@ def _require_straight_stack(ordered: Sequence[SliceFile], axes: NDArray[np.float
 
 
 def _read_slices(ordered: Sequence[SliceFile], name: str) -> sitk.Image:
-    """The slices as one image, each by its own rescale slope and intercept."""
+    """The slices as one image, each by its own rescale slope and intercept. Raises InputError."""
+    fatal = fatal_slice([header.path for header in ordered])
+    if fatal is not None:
+        raise _damaged(fatal)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO(GDCM)
     reader.SetFileNames([str(header.path) for header in ordered])

@@ -64,8 +64,7 @@ def lengths_fit(path: Path) -> bool:
     """Whether all lengths up to the pixels' are possible in a file of this size. Raises OSError."""
     with path.open("rb") as file:
         elements = Elements(file, os.fstat(file.fileno()).st_size)
-        file.seek(PREAMBLE_BYTES - 4)
-        file.seek(PREAMBLE_BYTES if file.read(4) == b"DICM" else 0)
+        begin(elements)
         syntax = read_meta(elements)
         if syntax is None:
             return False
@@ -76,15 +75,29 @@ def lengths_fit(path: Path) -> bool:
         return walk(elements)
 
 
+def transfer_syntax(path: Path) -> bytes:
+    """How a file's elements and pixels are written, as its first group says; empty where it does not. Raises OSError."""
+    with path.open("rb") as file:
+        elements = Elements(file, os.fstat(file.fileno()).st_size)
+        begin(elements)
+        return read_meta(elements) or b""
+
+
+def begin(elements: Elements) -> None:
+    """Go to the first element, after the preamble if there is one."""
+    elements.file.seek(PREAMBLE_BYTES - 4)
+    elements.file.seek(PREAMBLE_BYTES if elements.file.read(4) == b"DICM" else 0)
+
+
 def read_meta(elements: Elements) -> bytes | None:
     """The transfer syntax that the first group names, empty without one; None where a length or type is impossible."""
     syntax = b""
     elements.explicit = says_types(elements, True)
     while True:
-        begin = elements.file.tell()
+        place = elements.file.tell()
         found = elements.next()
         if found is None or found[0][0] != META_GROUP:
-            elements.file.seek(begin)
+            elements.file.seek(place)
             return syntax
         tag, kind, length = found
         if not elements.fits(length) or (elements.explicit and kind not in SHORT | LONG):
@@ -95,9 +108,9 @@ def read_meta(elements: Elements) -> bytes | None:
 
 def says_types(elements: Elements, default: bool) -> bool:
     """Whether the elements say their types, by the first of them: some files are not what they say they are."""
-    begin = elements.file.tell()
+    place = elements.file.tell()
     kind = elements.file.read(6)[4:]
-    elements.file.seek(begin)
+    elements.file.seek(place)
     return kind in SHORT | LONG if len(kind) == 2 else default
 
 

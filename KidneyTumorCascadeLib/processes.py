@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+# Beside which this library lies.
+LIBRARY_FOLDER = Path(__file__).resolve().parent.parent
 # What ends a run and leaves it the time to tidy up.
 POLITE_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,6 +25,13 @@ def host_name() -> str:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
+
+
+def environment_with_library() -> dict[str, str]:
+    """The environment of another Python, which finds this library wherever it is started."""
+    path = os.pathsep.join([str(LIBRARY_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Not what happens to lie in the current folder, where Python understands that (3.11).
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def process_exists(number: Any) -> bool:

@@ -9,7 +9,6 @@ with tempfile.TemporaryDirectory() as folder, WorkerClient(Path(folder)) as work
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.errors import CascadeError
 from KidneyTumorCascadeLib.geometry import Box, Geometry
+from KidneyTumorCascadeLib.processes import environment_with_library
 from KidneyTumorCascadeLib.worker_messages import UNNAMED, Found, Options, ScanFile, Segmented, Step
 from KidneyTumorCascadeLib.worker_protocol import (
     CANCEL,
@@ -47,7 +47,6 @@ from KidneyTumorCascadeLib.worker_protocol import (
     read_lines,
 )
 
-LIBRARY_FOLDER = Path(__file__).resolve().parents[1]
 SECONDS_TO_END = 5.0
 
 OnStep = Callable[[Step], None]
@@ -199,9 +198,7 @@ class WorkerClient:
 
 def start(command: Sequence[str], stderr: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
     """The worker's process; it finds this library wherever it is started. Raises WorkerGone when it cannot be started."""
-    path = os.pathsep.join([str(LIBRARY_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Not what happens to lie in the current folder, where Python understands that (3.11).
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    environment = environment_with_library()
     try:
         return subprocess.Popen(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, bufsize=0)
     except OSError as error:

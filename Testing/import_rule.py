@@ -29,6 +29,7 @@ LAYERS = (
     "nrrd_file",
     "image_file",
     "dicom_lengths",
+    "dicom_trial",
     "dicom",
     "volume",
     "output_files",
