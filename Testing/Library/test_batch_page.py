@@ -207,7 +207,7 @@ def test_a_browser_sorts_and_filters(address: str, expected: list[str], tmp_path
             (tmp_path / "index.html").as_uri() + address,
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",  # of the page, whatever this process's own is
         check=True,
         timeout=120,
     ).stdout
