@@ -1,8 +1,6 @@
 """`python -m KidneyTumorCascadeLib`: the command line."""
 
-import sys
-
-from KidneyTumorCascadeLib.cli import main
+from KidneyTumorCascadeLib.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

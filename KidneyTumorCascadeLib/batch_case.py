@@ -17,13 +17,13 @@ from KidneyTumorCascadeLib.earlier_results import answers, can_be_sent, has_file
 from KidneyTumorCascadeLib.errors import BundleError, CascadeError, MemoryShortage
 from KidneyTumorCascadeLib.output_files import require_room
 from KidneyTumorCascadeLib.report import DISK_FULL, output_stem
+from KidneyTumorCascadeLib.scan_reading import checked_scan
 from KidneyTumorCascadeLib.segment_file import (
     LABELS_BYTES,
     PREVIEW_BYTES,
     PROBABILITIES_BYTES,
     READING,
     Request,
-    checked_scan,
     segment_file,
 )
 from KidneyTumorCascadeLib.volume import Volume

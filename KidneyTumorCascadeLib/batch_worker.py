@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.batch_records import Case, CaseOptions
 from KidneyTumorCascadeLib.errors import BundleError, InputError, MemoryShortage, SetupError
 from KidneyTumorCascadeLib.worker import Output, leave, read, take_streams
@@ -36,6 +37,7 @@ def main() -> int:
     """Do cases until there are no more; returns the exit code."""
     # Who started this decides when it ends, also when Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     source, target = take_streams()
     output = Output(target)
     output.on_broken = lambda: leave(1)

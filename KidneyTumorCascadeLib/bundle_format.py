@@ -7,8 +7,8 @@
 A network: network (`VNetShape`), foreground (the labels that it finds), spacing_mm (x, y, z), patch (z, y, x), normalization, weights (file
 name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
-(`ComponentRules`), within_body (look for kidneys in the body's extent only). Spacings are optional: without one, the network's own holds;
-so is within_body, which is false by default.
+(`ComponentRules`), within_body (look for kidneys in the body's extent only), mirrored (see every patch in a mirror, too). Spacings are
+optional: without one, the network's own holds; so are within_body and mirrored, which are false by default.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class Preset:
         merge: "overlay" or "compare".
         rules: which components are believed.
         within_body: kidneys are looked for in the body's extent only, not in the air around it.
+        mirrored: every patch is seen twice, once with left and right exchanged, and the mean of both answers counts: in twice the time.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Preset:
     merge: str
     rules: ComponentRules
     within_body: bool = False
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,11 +253,17 @@ def read_preset(name: str, values: Fields) -> Preset:
         spacing={key: spacing.three_numbers(key, *SPACING_LIMITS) for key in PASSES if spacing.has(key)} if spacing else {},
         merge=values.choice("merge", MERGES),
         rules=parsed(values, "rules", ComponentRules.from_dict),
-        within_body=values.flag("within_body") if values.has("within_body") else False,
+        within_body=optional_flag(values, "within_body"),
+        mirrored=optional_flag(values, "mirrored"),
     )
     for fields in (values, overlap, *([spacing] if spacing else [])):
         fields.done()
     return preset
+
+
+def optional_flag(values: Fields, name: str) -> bool:
+    """True or false, false where nothing is said."""
+    return values.flag(name) if values.has(name) else False
 
 
 def parsed(values: Fields, name: str, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:

@@ -37,6 +37,7 @@ FINDING, SEGMENTING = "finding kidneys", "segmenting"
 SLAB_VOXELS = 8_000_000
 TUMOR = 2
 Probability = NDArray[np.float32]
+Predictor = Callable[[Tensor], Tensor]
 T = TypeVar("T")
 
 
@@ -166,7 +167,7 @@ class Cascade:
         normalization = for_scan(stage.normalization, scan.voxels)
         results = sliding_window(
             normalization.apply(hu)[None],
-            [foreground_of(self._network(name, rung.engine.device), rung.engine) for name in names],
+            [self._predictor(name, rung.engine) for name in names],
             stage.patch,
             self.preset.overlap[names[0]],
             batch=rung.batch,
@@ -181,6 +182,11 @@ class Cascade:
                 f"set the environment variable {PRECISION_VARIABLE} to float32 and try again."
             )
         return [result[0].cpu().numpy() for result in results]
+
+    def _predictor(self, name: str, engine: Engine) -> Predictor:
+        """What a stage's network says of patches, in the way of the preset."""
+        predict = foreground_of(self._network(name, engine.device), engine)
+        return with_mirror_image(predict) if self.preset.mirrored else predict
 
     def _network(self, name: str, device: torch.device) -> nn.Module:
         key = (name, device)
@@ -220,7 +226,15 @@ def prepared(network: nn.Module, engine: Engine) -> nn.Module:
     return network
 
 
-def foreground_of(network: nn.Module, engine: Engine) -> Callable[[Tensor], Tensor]:
+def with_mirror_image(predict: Predictor) -> Predictor:
+    """The mean of what a network says of patches (B, 1, z, y, x) and of their images in a mirror, left and right exchanged.
+
+    Networks are trained on mirror images as well, so both answers are as good, and errors of the two are not the same.
+    """
+    return lambda patches: (predict(patches) + predict(patches.flip(-1)).flip(-1)) / 2
+
+
+def foreground_of(network: nn.Module, engine: Engine) -> Predictor:
     """(B, 1, z, y, x) -> (B, 1, z, y, x) float32: the probability of the network's foreground."""
 
     def predict(patches: Tensor) -> Tensor:

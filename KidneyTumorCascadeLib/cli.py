@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import json
 import os
@@ -12,17 +13,34 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
+from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.arguments import PROGRAM, make_parser
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError, SetupError
 from KidneyTumorCascadeLib.json_fields import one_line, reason
 
+READING_COMMANDS = ("segment", "boxes")
 DEBUG_VARIABLE = "KIDNEY_TUMOR_CASCADE_DEBUG"
+
+
+def program() -> NoReturn:
+    """The command line as a program of its own: `main`, and an end at once.
+
+    Python would take down PyTorch module by module, for a third of a second, after everything is done and written.
+    """
+    code = main()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 input or arguments, 3 environment or bundle, 130 cancelled."""
     write_every_character()
+    keep_freed_memory()
     try:
         arguments = make_parser().parse_args(words)
     except SystemExit as end:
@@ -39,10 +57,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> CascadeError | None:
     """Run a command; returns what went wrong, in words for the user."""
     try:
-        # Only here, as it brings PyTorch along.
-        from KidneyTumorCascadeLib.commands import COMMANDS
+        with reading_early(arguments):
+            # Only here, as it brings PyTorch along.
+            from KidneyTumorCascadeLib.commands import COMMANDS
 
-        COMMANDS[arguments.command](arguments)
+            COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except CascadeError as error:
         return error
@@ -64,6 +83,18 @@ def run(arguments: argparse.Namespace) -> CascadeError | None:
         hint = f"please report it, with what {PROGRAM} says when {DEBUG_VARIABLE}=1 is set"
         return SetupError(f"Something went wrong that should not have ({type(error).__name__}: {error}); {hint}.")
     return None
+
+
+@contextmanager
+def reading_early(arguments: argparse.Namespace) -> Iterator[None]:
+    """Where a command is about one scan, a thread begins to read it while PyTorch is imported."""
+    if arguments.command not in READING_COMMANDS:
+        yield
+        return
+    from KidneyTumorCascadeLib.scan_reading import EarlyReading
+
+    with EarlyReading(arguments.input) as arguments.early:
+        yield
 
 
 def is_out_of_memory(error: Exception) -> bool:

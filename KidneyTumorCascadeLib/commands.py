@@ -21,6 +21,7 @@ from KidneyTumorCascadeLib.output_files import FilesTogether, remove_leftovers, 
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from KidneyTumorCascadeLib.progress import Reporter, make_reporter
 from KidneyTumorCascadeLib.report import require_place_for, summary_text, write_json, write_text_atomically
+from KidneyTumorCascadeLib.scan_reading import EarlyReading
 from KidneyTumorCascadeLib.segment_file import Request, boxes_to_json, check_request, open_cascade, read_boxes, read_checked, segment_file
 from KidneyTumorCascadeLib.volume import require_writable, write_volume
 
@@ -72,7 +73,12 @@ def segment(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace, request: Request) -> dict[str, Any]:
     """Segment one scan with progress on standard error; returns the manifest."""
     with reporter_of(arguments) as progress:
-        return segment_file(request, progress=progress)
+        return segment_file(request, progress=progress, read=lambda cascade: read_checked(request.source, cascade, early_of(arguments)))
+
+
+def early_of(arguments: argparse.Namespace) -> EarlyReading | None:
+    """The thread that reads the scan since the program began, if there is one."""
+    return getattr(arguments, "early", None)
 
 
 def show_result(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> None:
@@ -91,7 +97,7 @@ def boxes(arguments: argparse.Namespace) -> None:
         require_place_for(arguments.output)
     with reporter_of(arguments) as progress:
         cascade: Cascade = open_cascade(request_of(arguments, arguments.input, Path()), progress)
-        scan, warnings = read_checked(arguments.input, cascade)
+        scan, warnings = read_checked(arguments.input, cascade, early_of(arguments))
         found = cascade.find_kidneys(scan)
     warnings += [*cascade.engine.warnings, *found.warnings, *cascade.warnings]
     content = boxes_to_json(found.boxes, warnings)

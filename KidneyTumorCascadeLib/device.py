@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from KidneyTumorCascadeLib.allocator import give_back_freed_memory
 from KidneyTumorCascadeLib.errors import InputError, SetupError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -214,8 +215,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back what the device's allocator holds without need; to be called after an out-of-memory error was caught and left."""
+    """Gives back what the allocators of this process and of the device hold without need; to be called after an out-of-memory error was caught and left."""
     gc.collect()
+    give_back_freed_memory()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -53,8 +53,7 @@ class PackedVNet(nn.Module):
         decoders = zip(cast("list[ResidualBlock]", network.decoders), packs[-2::-1], strict=True)
         self._upward = nn.ModuleList(PackedBlock(block, pack, precision, inputs=2) for block, pack in decoders)
         self._repeat = repeating_matrix(shape.in_channels, shape.base_channels, shape.divisor).to(precision)
-        self._head = network.head.weight.detach().flatten(1).to(precision)
-        self._head_bias = cast(Tensor, network.head.bias).detach()[:, None].to(precision)
+        self._head = PackedHead(network.head, shape.divisor, precision)
 
     def forward(self, image: Tensor) -> Tensor:
         # What would be cast is in its precision already.
@@ -69,8 +68,25 @@ class PackedVNet(nn.Module):
             for up, block in zip(self._ups, self._upward, strict=True):
                 raised = up(features)
                 features = block([raised, skips.pop()], raised)
-            logits = [torch.addmm(self._head_bias, self._head, rows.flatten(0, -2).T) for rows in features]
-            return torch.stack(logits).view(len(image), -1, *image.shape[2:])
+            return self._head(features)
+
+
+class PackedHead:
+    """The last convolution, 1 x 1 x 1, as a matrix product of so many neighbours along x at once, whose logits come out class by class."""
+
+    def __init__(self, head: nn.Conv3d, pack: int, precision: torch.dtype) -> None:
+        weight = head.weight.detach().flatten(1)
+        self._pack, self._classes = pack, len(weight)
+        # (pack, channel, class, pack): a voxel's logits come from its own channels alone.
+        spread = torch.einsum("pq,oc->pcoq", torch.eye(pack), weight)
+        self._matrix = spread.flatten(2, 3).flatten(0, 1).to(precision)
+        self._bias = cast(Tensor, head.bias).detach().repeat_interleave(pack).to(precision)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows (B, z, y, x, channel) -> logits (B, class, z, y, x)."""
+        batch, z, y, x, _ = rows.shape
+        packs = torch.addmm(self._bias, rows.view(batch * z * y * x // self._pack, -1), self._matrix)
+        return packs.view(batch, z, y, x // self._pack, self._classes, self._pack).permute(0, 4, 1, 2, 3, 5).reshape(batch, -1, z, y, x)
 
 
 class PackedBlock(nn.Module):

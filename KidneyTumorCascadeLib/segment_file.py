@@ -13,7 +13,6 @@ from typing import Any
 from KidneyTumorCascadeLib.bundle import Bundle, load_bundle, verify_hashes
 from KidneyTumorCascadeLib.cascade import Cascade, Segmentation
 from KidneyTumorCascadeLib.device import Engine, choose_device
-from KidneyTumorCascadeLib.dicom import is_dicom
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import FARTHEST_MM, SIDES, Box
 from KidneyTumorCascadeLib.json_fields import MAX_BYTES, load_json, quote, reason
@@ -30,16 +29,15 @@ from KidneyTumorCascadeLib.report import (
     require_place_for,
     write_json,
 )
-from KidneyTumorCascadeLib.scan_check import check_scan
-from KidneyTumorCascadeLib.volume import Volume, read_scan, require_writable, write_volume
+from KidneyTumorCascadeLib.scan_reading import EarlyReading, Scan, checked_scan, public_name
+from KidneyTumorCascadeLib.volume import Volume, require_writable, write_volume
 from KidneyTumorCascadeLib.worker_messages import SOURCES
 
 READING, MEASURING, WRITING = "reading", "measuring", "writing"
-DICOM_NAME = "DICOM series"
 # What is written of a scan takes at most: label map and manifest, picture, probability maps.
 LABELS_BYTES, PREVIEW_BYTES, PROBABILITIES_BYTES = 500_000, 1_500_000, 30_000_000
 
-Reading = Callable[[Cascade], tuple[Volume, list[str]]]
+Reading = Callable[[Cascade], Scan]
 Notes = Callable[[Sequence[Path]], Mapping[str, Any]]
 
 
@@ -155,22 +153,11 @@ def require_room_for_results(request: Request, voxels: int) -> None:
         require_room(request.preview.parent, PREVIEW_BYTES)
 
 
-def read_checked(source: Path, cascade: Cascade) -> tuple[Volume, list[str]]:
-    """The scan and what is odd about it. Raises InputError when it cannot be used."""
+def read_checked(source: Path, cascade: Cascade, early: EarlyReading | None = None) -> Scan:
+    """The scan and what is odd about it, from the thread that reads it already if there is one. Raises InputError when it cannot be used."""
     with cascade.timer.stage(READING):
         cascade.progress(READING, 0, 1)
-        return checked_scan(source)
-
-
-def checked_scan(source: Path) -> tuple[Volume, list[str]]:
-    """`read_checked` for whoever has no cascade. Same errors."""
-    scan, warnings = read_scan(source)
-    return scan, [*warnings, *check_scan(scan, public_name(source))]
-
-
-def public_name(source: Path) -> str:
-    """What results call a scan: the name of its file, but not that of a DICOM folder or file, which may be a patient's."""
-    return DICOM_NAME if source.is_dir() or is_dicom(source) else source.name
+        return early.scan() if early else checked_scan(source)
 
 
 def write_pictures_and_probabilities(request: Request, scan: Volume, result: Segmentation, warnings: Sequence[str], files: FilesTogether) -> None:

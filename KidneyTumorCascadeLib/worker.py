@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.worker_protocol import read_lines
 from KidneyTumorCascadeLib.worker_server import Bench, Patience, Server
 
@@ -45,6 +46,7 @@ class Output:
 def main(words: Sequence[str] | None = None) -> int:
     """Serve until the client is gone or wants nothing for long; returns the exit code."""
     patience = parse(words)
+    keep_freed_memory()
     # Who started this decides when it ends, also when Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, target = take_streams()

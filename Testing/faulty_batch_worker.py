@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from KidneyTumorCascadeLib import batch_case, batch_worker, cascade, segment_file
+from KidneyTumorCascadeLib import batch_case, batch_worker, cascade, scan_reading, segment_file
 from KidneyTumorCascadeLib.batch_records import Case
 from KidneyTumorCascadeLib.bundle_format import Stage
 from KidneyTumorCascadeLib.volume import Volume
@@ -24,7 +24,7 @@ from KidneyTumorCascadeLib.worker import leave
 from Testing.bright_blocks import LEVELS, Brightness
 
 LOG = "log.txt"
-real_read, real_segment, real_outcome = segment_file.checked_scan, segment_file.segment_file, batch_case.outcome_of
+real_read, real_segment, real_outcome = scan_reading.checked_scan, segment_file.segment_file, batch_case.outcome_of
 
 
 def load_network(stage: Stage, device: object) -> nn.Module:

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError, InputError
 
 
 def run_command(work: Callable[[], None]) -> int:
     """Do the work and return the exit code. What the user can put right is one sentence on standard error, without a traceback."""
+    keep_freed_memory()
     try:
         work()
     except CascadeError as error:

@@ -137,6 +137,7 @@ def test_an_unknown_preset_names_the_known_ones(folder: Path) -> None:
         (setter("presets.fast.overlap.roi", 1.0), "presets.fast.overlap.roi must be a number from 0 to 0.9"),
         (setter("presets.fast.overlap.tumor", 0.5), "presets.fast.overlap.tumor is not known"),
         (setter("presets.fast.within_body", 1), "presets.fast.within_body must be true or false"),
+        (setter("presets.fast.mirrored", "yes"), "presets.fast.mirrored must be true or false"),
         (setter("presets.fast.spacing_mm.tumor", [1, 1, 1]), "presets.fast.spacing_mm.tumor is not known"),
         (setter("presets.fast.spacing_mm.kidney", [1, 1]), "presets.fast.spacing_mm.kidney must be three numbers"),
         (setter("presets.fast.merge", "guess"), "presets.fast.merge must be one of overlay, compare"),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.bundle import load_bundle
-from KidneyTumorCascadeLib.cascade import Cascade, assembled, rules_for, with_context
+from KidneyTumorCascadeLib.cascade import Cascade, assembled, foreground_of, rules_for, with_context
 from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
@@ -125,6 +126,29 @@ def test_looking_within_the_body_only_finds_the_same_with_fewer_patches(bundle_f
     assert [box.side for box in found["everywhere"]] == ["right", "left"]
     assert found["within the body"] == found["everywhere"]
     assert patches["within the body"] < patches["everywhere"]
+
+
+class LeftOfCentre(nn.Module):
+    """Sees foreground where the image brightens towards the left: what it says of a mirror image is not the mirror image of what it says."""
+
+    def forward(self, patches: Tensor) -> Tensor:
+        rising = torch.zeros_like(patches)
+        rising[..., 1:] = patches.diff(dim=-1)
+        return torch.cat((torch.zeros_like(rising), rising), dim=1)
+
+
+def test_a_mirrored_preset_takes_the_mean_of_both_images(bundle_folder: Path) -> None:
+    patch = torch.randn((2, 1, 4, 5, 6), generator=torch.Generator().manual_seed(7))
+    predict = foreground_of(LeftOfCentre(), CPU)
+    expected = (predict(patch) + predict(patch.flip(4)).flip(4)) / 2
+    assert not torch.allclose(expected, predict(patch))
+    content = read_description(bundle_folder)
+    for mirrored in (False, True):
+        content["presets"]["standard"]["mirrored"] = mirrored
+        write_description(bundle_folder, content)
+        cascade = Cascade(load_bundle(bundle_folder), CPU)
+        cascade._network = lambda name, device: LeftOfCentre()  # type: ignore[method-assign]
+        assert torch.allclose(cascade._predictor("roi", CPU)(patch), expected if mirrored else predict(patch))
 
 
 def test_fixed_boxes_fall_back_to_whole_halves(bundle_folder: Path) -> None:

@@ -14,13 +14,13 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Box
 from KidneyTumorCascadeLib.output_files import FilesTogether, require_apart, require_ending
 from KidneyTumorCascadeLib.progress import StageTimer
+from KidneyTumorCascadeLib.scan_reading import public_name
 from KidneyTumorCascadeLib.segment_file import (
     Request,
     boxes_to_json,
     check_request,
     open_cascade,
     probability_paths,
-    public_name,
     read_boxes,
     segment_file,
 )

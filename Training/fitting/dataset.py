@@ -136,8 +136,11 @@ def target_of(kinds: Tensor, sampling: Sampling) -> Tensor:
     target = torch.isin(kinds, torch.tensor(sampling.foreground, dtype=torch.uint8, device=kinds.device)).to(torch.uint8)
     if sampling.ignore_beyond_mm is not None:
         reach = round(sampling.ignore_beyond_mm / sampling.spacing_mm)
-        near = F.max_pool3d((kinds > 0).float()[None, None], kernel_size=2 * reach + 1, stride=1, padding=reach)[0, 0]
-        target[near == 0] = IGNORED
+        near = (kinds > 0).float()[None, None]
+        # A cube is as far as its edges reach, one after the other: 3 n comparisons instead of n cubed.
+        for edges in ((1, 1, 2 * reach + 1), (1, 2 * reach + 1, 1), (2 * reach + 1, 1, 1)):
+            near = F.max_pool3d(near, kernel_size=edges, stride=1, padding=[edge // 2 for edge in edges])
+        target[near[0, 0] == 0] = IGNORED
     return target
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape
-from Training.fitting.light_activation import lighten
+from Training.fitting.light_layers import lighten
 from Training.fitting.settings import OptimizerSettings, StageSettings
 
 
