@@ -26,6 +26,7 @@ from KidneyTumorCascadeLib.kidney_groups import (
     Probability,
     choose_kidneys,
     cut_between,
+    extent_around,
     fragments_of,
     group_fragments,
     mask_of,
@@ -245,8 +246,11 @@ def enclosed_region(probability_zyx: Probability, core: Mask, geometry: Geometry
     numbered, count = ndimage.label(probability_zyx > rules.low_threshold, CORNERS_TOUCH)
     connected = np.zeros(count + 1, dtype=bool)
     connected[numbered[core]] = True
-    distance = ndimage.distance_transform_edt(~core, sampling=geometry.spacing[::-1])
-    return np.asarray(connected[numbered] & (distance <= rules.grow_mm))
+    around = extent_around(core, geometry, rules.grow_mm)
+    region = np.zeros_like(core)
+    distance = ndimage.distance_transform_edt(~core[around], sampling=geometry.spacing[::-1])
+    region[around] = connected[numbered[around]] & (distance <= rules.grow_mm)
+    return region
 
 
 def kidney_spans(region: Mask, cut: Cut | None, geometry: Geometry, rules: BoxRules) -> list[Spans]:

@@ -6,6 +6,7 @@ Arrays and slices are z, y, x of a grid in LPS order, so x runs from the patient
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,8 @@ def clusters_of(fragments: Sequence[Fragment], numbered: Numbers, geometry: Geom
     if not fragments:
         return []
     mask = mask_of((fragment.number for fragment in fragments), numbered)
-    near = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing[::-1]) <= join_mm / 2
-    joined, _ = ndimage.label(near, CORNERS_TOUCH)
+    distance, _ = distance_and_nearest(mask, numbered, geometry, join_mm / 2)
+    joined, _ = ndimage.label(distance <= join_mm / 2, CORNERS_TOUCH)
     clusters: dict[int, list[Fragment]] = {}
     for fragment in fragments:
         inside = numbered[fragment.slices] == fragment.number
@@ -131,8 +132,7 @@ def attach(fragments: Sequence[Fragment], clusters: list[list[Fragment]], number
         return list(fragments)
     owner = {fragment.number: cluster for cluster in clusters for fragment in cluster}
     mask = mask_of(owner, numbered)
-    distance, nearest = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing[::-1], return_indices=True)
-    nearest_number = numbered[tuple(nearest)]
+    distance, nearest_number = distance_and_nearest(mask, numbered, geometry, join_mm)
     far = []
     for fragment in fragments:
         inside = numbered[fragment.slices] == fragment.number
@@ -142,6 +142,28 @@ def attach(fragments: Sequence[Fragment], clusters: list[list[Fragment]], number
         else:
             owner[int(nearest_number[fragment.slices][inside][gaps.argmin()])].append(fragment)
     return far
+
+
+def distance_and_nearest(mask: Mask, numbered: Numbers, geometry: Geometry, most_mm: float) -> tuple[NDArray[np.float64], Numbers]:
+    """Each voxel's distance in mm from the mask, and the number of the voxel of the mask that is nearest.
+
+    Beyond `most_mm` the distance may be infinite and the number 0: nothing is computed but around the mask, a fraction of most scans.
+    """
+    distance, nearest_number = np.full(mask.shape, np.inf), np.zeros_like(numbered)
+    around = extent_around(mask, geometry, most_mm)
+    distance[around], nearest = ndimage.distance_transform_edt(~mask[around], sampling=geometry.spacing[::-1], return_indices=True)
+    nearest_number[around] = numbered[around][tuple(nearest)]
+    return distance, nearest_number
+
+
+def extent_around(mask: Mask, geometry: Geometry, margin_mm: float) -> Slices:
+    """The extent of a mask that is not empty, wider by at least so much on all sides as far as the grid goes."""
+    slices = []
+    for axis, size in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        margin = math.ceil(margin_mm / geometry.spacing[2 - axis])
+        slices.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, size)))
+    return slices[0], slices[1], slices[2]
 
 
 def mask_of(numbers: Iterable[int], numbered: Numbers) -> Mask:

@@ -2,7 +2,8 @@
 
     python Training/ablation.py Training/configs/ablation.json --config Training/configs/standard.json --data POOL --out FOLDER
 
-ABLATION.json is a list of runs: {"name", "stage", "cases": [patterns of training cases' names], "settings": {settings of the stage to change}}.
+ABLATION.json is a list of runs: {"name", "stage", "cases": [patterns of training cases' names], "settings": {settings of the stage to change},
+"init": name of an earlier run whose weights it begins with}; the last two may be left out.
 Every run is validated on the same cases, POOL/validation. A run that is done is not repeated; one that was interrupted goes on.
 """
 
@@ -25,16 +26,25 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
+from KidneyTumorCascadeLib.device import choose_device
 from KidneyTumorCascadeLib.errors import CascadeError, InputError
 from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from KidneyTumorCascadeLib.report import write_text_atomically
+from Training.case_names import ANATOMY, IMPLANTED, REAL
 from Training.command_line import make_folder, positive, run_command
-from Training.fitting.settings import read_config, read_settings
+from Training.fitting.optimization import make_network
+from Training.fitting.settings import StageSettings, read_config, read_settings
+from Training.fitting.starting_weights import start_network
+from Training.fitting.trainer import WEIGHTS_FILE
+from Training.fitting.validation import count_patches, dice_of, validation_patches
 
 TABLE_FILE = "ABLATION.md"
 LAST_VALIDATIONS = 3
 LONGEST_NAME = 100
-HEADER = "| stage | run | training cases | steps | validation Dice | best | s a step |\n|---|---|---|---|---|---|---|\n"
+HEADER = "| stage | run | training cases | steps | validation Dice | best | real scans and their copies | rendered bodies | s a step |\n"
+HEADER += "|---" * 9 + "|\n"
+# What the trained network is measured on besides, each by itself.
+KINDS = ((REAL, IMPLANTED), (ANATOMY,))
 
 
 @dataclass(frozen=True)
@@ -46,19 +56,23 @@ class Run:
         stage: which network is trained.
         cases: patterns (as in file names) of the training cases that it may see.
         settings: what is changed in the stage's settings.
+        init: an earlier run whose weights it begins with; empty for random ones.
     """
 
     name: str
     stage: str
     cases: tuple[str, ...]
     settings: dict[str, Any]
+    init: str = ""
 
 
 def read_runs(path: Path) -> list[Run]:
     """The runs that a file lists. Raises InputError when it is not as described."""
     try:
         entries = load_json(path.read_bytes())
-        runs = [Run(entry["name"], entry["stage"], tuple(entry["cases"]), dict(entry.get("settings", {}))) for entry in entries]
+        runs = [
+            Run(entry["name"], entry["stage"], tuple(entry["cases"]), dict(entry.get("settings", {})), entry.get("init", "")) for entry in entries
+        ]
     except OSError as error:
         raise InputError(f"The list of runs {path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -67,6 +81,9 @@ def read_runs(path: Path) -> list[Run]:
     wrong = [run.name for run in runs if run.stage not in STAGES or names.count(run.name) > 1 or not is_folder_name(run.name)]
     if wrong:
         raise InputError(f"The run {quote(wrong[0])} of {path} has an unknown stage, or its name is there twice or cannot be a folder's; correct it.")
+    for index, run in enumerate(runs):
+        if run.init and run.init not in names[:index]:
+            raise InputError(f"The run {quote(run.name)} of {path} begins with {quote(run.init)}, which is no run before it; correct it.")
     return runs
 
 
@@ -125,10 +142,20 @@ def train(run: Run, config: dict[str, Any], pool: Path, out: Path, steps: int | 
     if last_step(log) < wanted:
         words = ["--config", out / "config.json", "--stage", run.stage, "--data", out / "pool", "--out", out / "run", "--steps", wanted]
         words += ["--threads", threads] if threads else []
+        words += ["--init", out.parent / run.init / "run" / WEIGHTS_FILE] if run.init else []
         done = subprocess.run([sys.executable, Path(__file__).with_name("train.py"), *map(str, words)], check=False)
         if done.returncode:
             raise CascadeError(f"The run {run.name} ended with exit code {done.returncode}; what it said stands above.")
-    return table_line(run, count, log)
+    return table_line(run, count, log, [dice_on(kind, settings, out) for kind in KINDS])
+
+
+def dice_on(origins: Sequence[str], settings: StageSettings, out: Path) -> float | None:
+    """Dice of a run's network on patches of the validation cases of those origins; None where there are none."""
+    engine = choose_device("auto")
+    patches = validation_patches(settings, out / "pool", engine.device, origins)
+    network = make_network(settings.shape, engine.device).eval()
+    start_network(network, settings, out / "run" / WEIGHTS_FILE)
+    return dice_of(count_patches(network, engine, patches)) if patches else None
 
 
 def read_log(log: Path) -> list[dict[str, str]]:
@@ -145,14 +172,15 @@ def last_step(log: Path) -> int:
     return int(lines[-1]["step"]) if lines else 0
 
 
-def table_line(run: Run, count: int, log: Path) -> str:
-    """The run's result: mean of the last validations, since a single one is noisy, and the best."""
+def table_line(run: Run, count: int, log: Path, kinds: Sequence[float | None]) -> str:
+    """The run's result: mean of the last validations, since a single one is noisy, the best, and the Dice on each kind of case."""
     lines = read_log(log)
     dice = [float(line["validation_dice"]) for line in lines]
     last = dice[-LAST_VALIDATIONS:]
     seconds = float(lines[-1]["seconds_per_step"])
     mean = sum(last) / len(last)
-    return f"| {run.stage} | {run.name} | {count} | {last_step(log)} | {mean:.3f} | {max(dice):.3f} | {seconds:.2f} |"
+    by_kind = " | ".join("-" if value is None else f"{value:.3f}" for value in kinds)
+    return f"| {run.stage} | {run.name} | {count} | {last_step(log)} | {mean:.3f} | {max(dice):.3f} | {by_kind} | {seconds:.2f} |"
 
 
 def ablate(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL = "phantom", "anatomy", "slab", "implanted", "real"
+ORIGINS = (PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL)
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {
     PHANTOM: r"phantom_\d+",

@@ -20,6 +20,7 @@ from KidneyTumorCascadeLib.box_rules import BoxRules
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Box, Geometry, Matrix
 from KidneyTumorCascadeLib.kidney_boxes import CROSSING, NOTHING_FOUND, SIDE_UNKNOWN, FoundKidneys, adaptive_boxes, fixed_boxes
+from KidneyTumorCascadeLib.kidney_groups import distance_and_nearest
 
 Probability = NDArray[np.float32]
 Bounds = list[tuple[int, int]]
@@ -646,6 +647,36 @@ def test_real_patients(shared_data: Path, case: str, expected: list[str]) -> Non
 def midline_of(shared_data: Path, case: str) -> float:
     index = json.loads((shared_data / "kits_labels" / "index.json").read_text())
     return float(next(entry["scan_centre_lps_mm"][0] for entry in index if entry["case"] == case))
+
+
+# ---------------------------------------------------------------- distances
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    shape=st.tuples(*[st.integers(1, 12)] * 3),
+    share=st.floats(0.001, 0.2),
+    most=st.floats(0.0, 20.0),
+    spacing=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_distances_are_those_of_the_whole_grid_as_far_as_they_count(
+    seed: int, shape: tuple[int, int, int], share: float, most: float, spacing: tuple[float, float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < share
+    mask[tuple(rng.integers(0, shape))] = True
+    numbered = np.where(mask, rng.integers(1, 9, shape), 0).astype(np.int32)
+    geometry = Geometry(shape[::-1], spacing)
+    distance, number = distance_and_nearest(mask, numbered, geometry, most)
+    expected = ndimage.distance_transform_edt(~mask, sampling=spacing[::-1])
+    near = expected <= most
+    assert np.array_equal(distance <= most, near)
+    assert np.allclose(distance[near], expected[near])
+    for index in np.argwhere(near):
+        gaps = np.sqrt((((np.argwhere(mask) - index) * spacing[::-1]) ** 2).sum(axis=1))
+        nearest = numbered[tuple(np.argwhere(mask).T)][np.isclose(gaps, gaps.min())]
+        assert number[tuple(index)] in nearest
 
 
 # ---------------------------------------------------------------- rules

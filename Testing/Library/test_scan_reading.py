@@ -50,10 +50,14 @@ def test_the_block_lasts_until_the_reading_has_ended() -> None:
         events.append("read")
         return SCAN
 
-    with pytest.raises(InputError), EarlyReading(Path("ct.nii"), read):
-        begun.wait(30)
-        may_end.set()
-        raise InputError("the bundle is damaged")
+    def fail_while_it_reads() -> None:
+        with EarlyReading(Path("ct.nii"), read):
+            begun.wait(30)
+            may_end.set()
+            raise InputError("the bundle is damaged")
+
+    with pytest.raises(InputError):
+        fail_while_it_reads()
     assert events == ["read"]
 
 

@@ -79,12 +79,20 @@ def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
         ablation.read_runs(run_file(tmp_path, entry, entry))
 
 
+@pytest.mark.parametrize("begins_with", ["b", "a", "c"])
+def test_a_run_can_begin_with_an_earlier_one_only(tmp_path: Path, begins_with: str) -> None:
+    entry: dict[str, object] = {"stage": "kidney", "cases": ["*"]}
+    entries = [{**entry, "name": "a", "init": begins_with}, {**entry, "name": "b"}]
+    with pytest.raises(InputError, match="no run before it"):
+        ablation.read_runs(run_file(tmp_path, *entries))
+
+
 def test_the_line_tells_the_mean_of_the_last_validations_and_the_best(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     rows = [(10, 0.9), (20, 0.2), (30, 0.4), (40, 0.6)]
     log.write_text("step,loss,validation_dice,seconds_per_step\n" + "".join(f"{step},1.0,{dice},0.5\n" for step, dice in rows))
-    line = ablation.table_line(ablation.Run("a", "kidney", ("*",), {}), 7, log)
-    assert line == "| kidney | a | 7 | 40 | 0.400 | 0.900 | 0.50 |"
+    line = ablation.table_line(ablation.Run("a", "kidney", ("*",), {}), 7, log, [0.25, None])
+    assert line == "| kidney | a | 7 | 40 | 0.400 | 0.900 | 0.250 | - | 0.50 |"
 
 
 def test_all_runs_are_trained_tabled_and_not_repeated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -92,12 +100,14 @@ def test_all_runs_are_trained_tabled_and_not_repeated(tmp_path: Path, capfd: pyt
     runs = run_file(
         tmp_path,
         {"name": "real only", "stage": "kidney", "cases": ["real*"]},
-        {"name": "two patches", "stage": "kidney", "cases": ["*"], "settings": {"batch": 2}},
+        {"name": "two patches", "stage": "kidney", "cases": ["*"], "settings": {"batch": 2}, "init": "real only"},
     )
     words = [str(runs), "--config", str(SMOKE), "--data", str(tmp_path / "pool"), "--out", str(tmp_path / "out"), "--steps", "2", "--threads", "1"]
     assert ablation.main(words) == 0
     table = (tmp_path / "out" / ablation.TABLE_FILE).read_text().splitlines()
     assert [line.split(" | ")[1:4] for line in table[2:]] == [["real only", "2", "2"], ["two patches", "3", "2"]]
+    # The only validation case is a real one, and no body is rendered.
+    assert all(float(line.split(" | ")[6]) >= 0 and line.split(" | ")[7] == "-" for line in table[2:])
     capfd.readouterr()
     assert ablation.main(words) == 0
     assert "validation Dice 0" not in capfd.readouterr().out

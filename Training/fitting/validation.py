@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from KidneyTumorCascadeLib.device import Engine
+from Training.case_names import ORIGINS, origin_of
 from Training.cases import load_cases
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.fitting.dataset import PatchSource
@@ -44,11 +45,13 @@ def dice_of(counts: Sequence[float]) -> float:
     return 2.0 * overlap / max(total, 1.0)
 
 
-def validation_patches(settings: StageSettings, data: Path, device: torch.device) -> Patches:
-    """Plain patches of the validation cases, the same ones for each call."""
+def validation_patches(settings: StageSettings, data: Path, device: torch.device, origins: Collection[str] = ORIGINS) -> Patches:
+    """Plain patches of the validation cases of those origins, the same ones for each call; none where there are no such cases."""
     plain = replace(settings.sampling, spatial=PLAIN_SPATIAL, intensity=PLAIN_INTENSITY, jitter_mm=VALIDATION_JITTER_MM)
     folder = data / "validation" / settings.cases
-    cases = load_cases(folder)
+    cases = [case for case in load_cases(folder) if origin_of(case.name) in origins]
+    if not cases:
+        return []
     source = PatchSource(cases, plain, normalization_of_cases(settings.normalization, cases, folder), device, seed=0)
     return [source.batch(1) for _ in range(VALIDATION_PATCHES)]
 
