@@ -215,7 +215,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back what the allocators of this process and of the device hold without need; to be called after a shortage of memory was caught and left."""
+    """Gives back what the allocators of this process and of the device hold without need; to be called after a shortage of memory is over."""
     gc.collect()
     give_back_freed_memory()
     if device.type == "cuda":

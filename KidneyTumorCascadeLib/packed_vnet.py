@@ -27,7 +27,7 @@ from KidneyTumorCascadeLib.vnet import Resample, ResidualBlock, VNet
 # Numbers in a vector register, in float32; bfloat16 is multiplied into as many columns.
 LANES = 16
 # Numbers that stay in the cache of a core while several operations follow each other.
-CACHED = 1 << 17
+CACHED = 1 << 18
 PACKED_PRECISIONS = (torch.float32, torch.bfloat16)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.report import write_text_atomically
 from Testing.Benchmarks import again, ceilings, fast_paths, in_memory, peers, scaling, whole_scan
 from Testing.Benchmarks.aims import aims
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="measure nothing; write the report from the results there are")
     arguments = parser.parse_args(argv)
     settings = settings_of(arguments)
+    # As the program's own processes do. Peers have processes of their own, with the settings that their users have.
+    keep_freed_memory()
     if not arguments.report:
         if load() > BUSY:
             print(f"The machine is busy (load average {load():.2f}): the figures may say little.", file=sys.stderr)
