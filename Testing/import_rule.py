@@ -13,6 +13,7 @@ LIBRARY = "KidneyTumorCascadeLib"
 # A module may import those above it and none below: scan -> boxes -> probabilities -> labels -> measurements.
 LAYERS = (
     "errors",
+    "allocator",
     "geometry",
     "progress",
     "json_fields",
@@ -34,6 +35,7 @@ LAYERS = (
     "volume",
     "output_files",
     "scan_check",
+    "scan_reading",
     "case_files",
     "batch_records",
     "earlier_results",
@@ -92,6 +94,7 @@ LAYERS = (
 # What 3D Slicer's own Python imports, which may have no torch.
 TORCH_FREE = (
     "errors",
+    "allocator",
     "geometry",
     "progress",
     "volume",
@@ -99,6 +102,7 @@ TORCH_FREE = (
     "report",
     "batch_records",
     "scan_check",
+    "scan_reading",
     "phantom",
     "worker_protocol",
     "worker_messages",

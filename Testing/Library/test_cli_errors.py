@@ -21,7 +21,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from KidneyTumorCascadeLib import bundle, cli, commands, segment_file
+from KidneyTumorCascadeLib import bundle, cli, commands, scan_reading, segment_file
 from KidneyTumorCascadeLib.errors import SetupError
 from KidneyTumorCascadeLib.phantom import PhantomSettings
 from Testing import bright_blocks
@@ -345,9 +345,9 @@ def test_a_damaged_bundle_is_refused(desk: Desk, damage: Callable[[Path], None])
 
 
 @pytest.mark.parametrize("damage", [damage_weights, lose_weights])
-def test_damaged_weights_are_noticed_before_the_scan_is_read(desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_weights_are_said_before_what_is_wrong_with_the_scan(desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     damage(desk.bundle)
-    monkeypatch.setattr(segment_file, "read_scan", raising(AssertionError("the scan was read")))
+    monkeypatch.setattr(scan_reading, "read_scan", raising(AssertionError("the scan was read")))
     check_refusal(desk, desk.segment(), 3, "kidney.safetensors")
     check_refusal(desk, desk.run("boxes", desk.ct, desk.out / "boxes.json", "--bundle", desk.bundle), 3, "kidney.safetensors")
 
@@ -458,7 +458,7 @@ def test_the_unexpected_is_one_sentence_unless_more_is_asked_for(desk: Desk, mon
     ],
 )
 def test_what_the_machine_lacks_is_said(desk: Desk, error: Exception, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_file, "read_scan", raising(error))
+    monkeypatch.setattr(scan_reading, "read_scan", raising(error))
     check_refusal(desk, desk.segment(), 3, word)
 
 
@@ -473,7 +473,7 @@ def test_warnings_for_programmers_are_not_for_users(desk: Desk, monkeypatch: pyt
         warnings.warn("this will change in a later version", DeprecationWarning, stacklevel=1)
         raise SetupError("reached")
 
-    monkeypatch.setattr(segment_file, "read_scan", read)
+    monkeypatch.setattr(scan_reading, "read_scan", read)
     check_refusal(desk, desk.segment(), 3, "reached")
 
 
