@@ -345,7 +345,7 @@ def test_a_damaged_bundle_is_refused(desk: Desk, damage: Callable[[Path], None])
 
 
 @pytest.mark.parametrize("damage", [damage_weights, lose_weights])
-def test_damaged_weights_are_said_before_what_is_wrong_with_the_scan(
+def test_damaged_weights_are_said_before_a_damaged_scan(
     desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(desk.bundle)
