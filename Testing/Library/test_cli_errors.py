@@ -345,9 +345,7 @@ def test_a_damaged_bundle_is_refused(desk: Desk, damage: Callable[[Path], None])
 
 
 @pytest.mark.parametrize("damage", [damage_weights, lose_weights])
-def test_damaged_weights_are_said_before_a_damaged_scan(
-    desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_weights_are_said_before_a_damaged_scan(desk: Desk, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     damage(desk.bundle)
     monkeypatch.setattr(scan_reading, "read_scan", raising(AssertionError("the scan was read")))
     check_refusal(desk, desk.segment(), 3, "kidney.safetensors")
