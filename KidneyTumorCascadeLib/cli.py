@@ -29,6 +29,7 @@ def program() -> NoReturn:
 
     Python would take down PyTorch module by module, for a third of a second, after everything is done and written.
     """
+    keep_freed_memory()
     code = main()
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -40,7 +41,6 @@ def program() -> NoReturn:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 input or arguments, 3 environment or bundle, 130 cancelled."""
     write_every_character()
-    keep_freed_memory()
     try:
         arguments = make_parser().parse_args(words)
     except SystemExit as end:
