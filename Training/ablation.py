@@ -1,6 +1,6 @@
 """What each ingredient brings: the same stage trained briefly several times, one thing changed each time, and the results in one table.
 
-    python Training/ablation.py Training/configs/ablation.json --config Training/configs/standard.json --data POOL --out FOLDER
+    python Training/ablation.py Training/configs/ablation.json --config Training/configs/coarse.json --data POOL --out FOLDER
 
 ABLATION.json is a list of runs: {"name", "stage", "cases": [patterns of training cases' names], "settings": {settings of the stage to change},
 "init": name of an earlier run whose weights it begins with}; the last two may be left out.
