@@ -7,8 +7,9 @@
 A network: network (`VNetShape`), foreground (the labels that it finds), spacing_mm (x, y, z), patch (z, y, x), normalization, weights (file
 name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
-(`ComponentRules`), within_body (look for kidneys in the body's extent only), mirrored (see every patch in a mirror, too). Spacings are
-optional: without one, the network's own holds; so are within_body and mirrored, which are false by default.
+(`ComponentRules`), within_body (look for kidneys in the body's extent only), thinned (look for them in fewer of the scan's voxels), mirrored
+(see every patch in a mirror, too), stretch (per pass: how many times as long as the network's a patch may be where that saves work). Spacings are
+optional: without one, the network's own holds; so are within_body, thinned and mirrored, false by default, and stretch, by default 1.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ NAME_RULE = "1 to 64 small letters, digits, dots, hyphens and underscores, with 
 PRESET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}"
 WEIGHTS_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors"
 SPACING_LIMITS = (0.1, 20.0)
+STRETCH_LIMITS = (1.0, 2.0)
 PATCH_LIMITS = (8, 512)
 MOST_LEVELS, MOST_CONVOLUTIONS, MOST_CHANNELS, LARGEST_KERNEL = 7, 16, 256, 15
 Parsed = TypeVar("Parsed")
@@ -84,6 +86,9 @@ class Preset:
         merge: "overlay" or "compare".
         rules: which components are believed.
         within_body: kidneys are looked for in the body's extent only, not in the air around it.
+        thinned: kidneys are looked for in every second row and column of the scan, or fewer, where these are much finer than the network's voxels.
+        stretch: how many times as long as the network's patch one may be along each axis, where fewer voxels then cover the image; 1 to 2, per
+            pass where it is not 1.
         mirrored: every patch is seen twice, once with left and right exchanged, and the mean of both answers counts: in twice the time.
     """
 
@@ -95,7 +100,9 @@ class Preset:
     merge: str
     rules: ComponentRules
     within_body: bool = False
+    thinned: bool = False
     mirrored: bool = False
+    stretch: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,7 +251,8 @@ def preset_names(presets: Fields) -> list[str]:
 
 def read_preset(name: str, values: Fields) -> Preset:
     """One preset's entry."""
-    overlap, spacing = values.inner("overlap"), values.inner("spacing_mm") if values.has("spacing_mm") else None
+    overlap = values.inner("overlap")
+    spacing, stretch = (values.inner(name) if values.has(name) else None for name in ("spacing_mm", "stretch"))
     preset = Preset(
         name=name,
         description=values.text("description"),
@@ -254,9 +262,11 @@ def read_preset(name: str, values: Fields) -> Preset:
         merge=values.choice("merge", MERGES),
         rules=parsed(values, "rules", ComponentRules.from_dict),
         within_body=optional_flag(values, "within_body"),
+        thinned=optional_flag(values, "thinned"),
         mirrored=optional_flag(values, "mirrored"),
+        stretch={key: stretch.number(key, *STRETCH_LIMITS) for key in PASSES if stretch.has(key)} if stretch else {},
     )
-    for fields in (values, overlap, *([spacing] if spacing else [])):
+    for fields in (values, overlap, *([spacing] if spacing else []), *([stretch] if stretch else [])):
         fields.done()
     return preset
 

@@ -23,18 +23,18 @@ from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, Slices, Vector
 from KidneyTumorCascadeLib.kidney_boxes import NOTHING_FOUND, FoundKidneys, adaptive_boxes, fixed_boxes
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
+from KidneyTumorCascadeLib.labelling import labels_on
 from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
 from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.normalization import for_scan
 from KidneyTumorCascadeLib.packed_vnet import PACKED_PRECISIONS, PackedVNet
 from KidneyTumorCascadeLib.progress import Progress, Reporter, StageTimer
-from KidneyTumorCascadeLib.resampling import resample
-from KidneyTumorCascadeLib.sliding_window import sliding_window
+from KidneyTumorCascadeLib.resampling import resample, thinned
+from KidneyTumorCascadeLib.sliding_window import sliding_window, stretched_patch
 from KidneyTumorCascadeLib.vnet import VNet
 from KidneyTumorCascadeLib.volume import Volume
 
 FINDING, SEGMENTING = "finding kidneys", "segmenting"
-SLAB_VOXELS = 8_000_000
 TUMOR = 2
 Probability = NDArray[np.float32]
 Predictor = Callable[[Tensor], Tensor]
@@ -139,8 +139,9 @@ class Cascade:
             grid = with_context(slices, scan.geometry, spacing, self.bundle.stages["kidney"].patch).resampled(spacing)
             kidney, tumor = self._on_ladder(lambda rung: self._predict(hu_on(grid, scan, rung), scan, ("kidney", "tumor"), rung, on_patch))
             target = scan.geometry.cropped(slices)
-            rules = rules_for(box.side, self.preset.rules)
-            labels, removals = apply_rules(self._label(kidney, tumor, grid, target), target, rules)
+            nested = TUMOR in self.bundle.stages["kidney"].foreground
+            labels = labels_on(target, kidney, tumor, grid, self.merge, nested)
+            labels, removals = apply_rules(labels, target, rules_for(box.side, self.preset.rules))
             kept = (Volume(kidney, grid), Volume(tumor, grid)) if self.keep_probabilities else None
             return SegmentedBox(LabelledBox(box, slices, labels), removals, kept)
 
@@ -154,7 +155,7 @@ class Cascade:
 
     def _look_for_kidneys(self, scan: Volume, grid: Geometry, rung: Rung) -> tuple[Probability, float | None]:
         """ROI-V-Net's probability on the grid, and the midline of the body (LPS x in mm)."""
-        hu = hu_on(grid, scan, rung)
+        hu = hu_on(grid, thinned_scan(scan, grid) if self.preset.thinned else scan, rung)
         part = body_slices(hu, self.bundle.stages["roi"].patch) if self.preset.within_body else (slice(None),) * 3
         (inside,) = self._predict(hu[part], scan, ("roi",), rung, lambda done, total: self.progress(FINDING, done, total))
         probability = np.zeros(grid.shape_zyx, dtype=np.float32)
@@ -165,11 +166,14 @@ class Cascade:
         """Foreground probabilities (z, y, x) of the named networks, which share one image and one pass over its patches."""
         stage = self.bundle.stages[names[0]]
         normalization = for_scan(stage.normalization, scan.voxels)
+        overlap = self.preset.overlap[names[0]]
+        depth, height, width = hu.shape
+        patch = stretched_patch((depth, height, width), stage.patch, overlap, self.preset.stretch.get(names[0], 1.0), stage.shape.divisor)
         results = sliding_window(
             normalization.apply(hu)[None],
             [self._predictor(name, rung.engine) for name in names],
-            stage.patch,
-            self.preset.overlap[names[0]],
+            patch,
+            overlap,
             batch=rung.batch,
             padding_value=normalization.air,
             on_patch=on_patch,
@@ -193,19 +197,6 @@ class Cascade:
         if key not in self._networks:
             self._networks[key] = prepared(load_network(self.bundle.stages[name], device), self.engine)
         return self._networks[key]
-
-    def _label(self, kidney: Probability, tumor: Probability, grid: Geometry, target: Geometry) -> NDArray[np.uint8]:
-        """Probabilities resampled to the scan's own voxels, then labelled, slab by slab."""
-        nested = TUMOR in self.bundle.stages["kidney"].foreground
-        labels = np.empty(target.shape_zyx, dtype=np.uint8)
-        depth, height, width = target.shape_zyx
-        step = max(1, SLAB_VOXELS // (height * width))
-        for start in range(0, depth, step):
-            slab = (slice(start, min(depth, start + step)), slice(0, height), slice(0, width))
-            part = target.cropped(slab)
-            p_kidney, p_tumor = (resample(values, grid, part) for values in (kidney, tumor))
-            labels[slab] = MERGES[self.merge](p_kidney, p_tumor, nested)
-        return labels
 
     def _on_ladder(self, work: Callable[[Rung], T]) -> T:
         """Do the work; where memory runs out, again with less need of it, and from then on so. Each step is a warning of the run."""
@@ -256,6 +247,11 @@ def rules_for(side: str, rules: ComponentRules) -> ComponentRules:
 def hu_on(grid: Geometry, scan: Volume, rung: Rung) -> Tensor:
     """The scan's HU (z, y, x) on another grid, where the rung computes."""
     return resample(scan.voxels, scan.geometry, grid, rung.engine.device)
+
+
+def thinned_scan(scan: Volume, grid: Geometry) -> Volume:
+    """Those of the scan's voxels that are enough to look at on a coarser grid."""
+    return Volume(*thinned(scan.voxels, scan.geometry, grid))
 
 
 def with_context(slices: Slices, geometry: Geometry, spacing: Vector, patch: Size) -> Geometry:

@@ -6,7 +6,7 @@ Labels are 0 background, 1 kidney, 2 tumor; arrays are z, y, x. Voxels that shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,12 +113,20 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
     result = labels.copy()
     # No rule looks beyond what is labelled: background that is enclosed lies wholly inside, and what is not reaches its border.
     around = result[extent_of(result != BACKGROUND)]
+    filled = fill_holes(around, geometry, rules.fill_holes_ml)
+    # Numbering parts is what takes time. What one rule leaves, the next one need not number again: parts that stay stay what they are.
+    kidneys = parts_of(around != BACKGROUND, geometry) if rules.min_kidney_ml or rules.max_kidney_parts else []
+    small = drop_small_kidneys(around, kidneys, rules.min_kidney_ml)
+    surplus = drop_surplus_kidneys(around, without(kidneys, small), rules.max_kidney_parts)
+    tumors = parts_of(around == TUMOR, geometry) if rules.min_tumor_ml or rules.keep_tumor_ml else []
+    specks = drop_small_tumors(around, tumors, rules.min_tumor_ml)
+    lone = drop_lone_tumors(around, without(tumors, specks), geometry, rules)
     applied = (
-        removal("fill_holes_ml", fill_holes(around, geometry, rules.fill_holes_ml)),
-        removal("min_kidney_ml", drop_small_kidneys(around, geometry, rules.min_kidney_ml)),
-        removal("max_kidney_parts", drop_surplus_kidneys(around, geometry, rules.max_kidney_parts)),
-        removal("min_tumor_ml", drop_small_tumors(around, geometry, rules.min_tumor_ml)),
-        removal("keep_tumor_ml", drop_lone_tumors(around, geometry, rules)),
+        removal("fill_holes_ml", filled),
+        removal("min_kidney_ml", small),
+        removal("max_kidney_parts", surplus),
+        removal("min_tumor_ml", specks),
+        removal("keep_tumor_ml", lone),
     )
     return result, [entry for entry in applied if entry.count]
 
@@ -144,12 +152,20 @@ def parts_of(mask: Mask, geometry: Geometry, structure: NDArray[np.bool_] = CORN
     if not mask.any():
         return []
     extent = extent_of(mask)
-    numbered, _ = ndimage.label(mask[extent], structure)
+    numbered, count = ndimage.label(mask[extent], structure)
+    if count == 1:
+        return [Part(extent, mask[extent], float(np.count_nonzero(mask)) * geometry.voxel_ml)]
     parts = []
     for number, slices in enumerate(ndimage.find_objects(numbered), start=1):
         inside = numbered[slices] == number
-        parts.append(Part(shifted(slices, extent), inside, float(inside.sum()) * geometry.voxel_ml))
+        parts.append(Part(shifted(slices, extent), inside, float(np.count_nonzero(inside)) * geometry.voxel_ml))
     return parts
+
+
+def without(parts: Sequence[Part], gone: Sequence[Part]) -> list[Part]:
+    """The parts that are still there, in their order."""
+    removed = set(map(id, gone))
+    return [part for part in parts if id(part) not in removed]
 
 
 def shifted(slices: Slices, extent: Slices) -> Slices:
@@ -177,51 +193,49 @@ def fill_holes(labels: Labels, geometry: Geometry, at_most_ml: float) -> list[Pa
     return holes
 
 
-def drop_small_kidneys(labels: Labels, geometry: Geometry, below_ml: float) -> list[Part]:
-    """Removes small parts of kidney and tumor together."""
-    if not below_ml:
-        return []
-    small = [part for part in parts_of(labels != BACKGROUND, geometry) if part.ml < below_ml]
+def drop_small_kidneys(labels: Labels, parts: Sequence[Part], below_ml: float) -> list[Part]:
+    """Removes small ones among the parts of kidney and tumor together."""
+    small = [part for part in parts if part.ml < below_ml]
     for part in small:
         paint(labels, part, BACKGROUND)
     return small
 
 
-def drop_surplus_kidneys(labels: Labels, geometry: Geometry, at_most: int) -> list[Part]:
-    """Removes all but the largest parts of kidney and tumor together."""
-    if not at_most:
-        return []
-    surplus = sorted(parts_of(labels != BACKGROUND, geometry), key=lambda part: part.ml, reverse=True)[at_most:]
+def drop_surplus_kidneys(labels: Labels, parts: Sequence[Part], at_most: int) -> list[Part]:
+    """Removes all but the largest parts of kidney and tumor together; with 0 none."""
+    surplus = sorted(parts, key=lambda part: part.ml, reverse=True)[at_most:] if at_most else []
     for part in surplus:
         paint(labels, part, BACKGROUND)
     return surplus
 
 
-def drop_small_tumors(labels: Labels, geometry: Geometry, below_ml: float) -> list[Part]:
+def drop_small_tumors(labels: Labels, tumors: Sequence[Part], below_ml: float) -> list[Part]:
     """Turns small tumors into kidney where they touch kidney, and into background elsewhere."""
-    if not below_ml:
-        return []
-    small = [part for part in parts_of(labels == TUMOR, geometry) if part.ml < below_ml]
+    small = [part for part in tumors if part.ml < below_ml]
     for part in small:
-        around, mask = with_rim(part, labels.shape, (1, 1, 1))
-        touches = (labels[around][ndimage.binary_dilation(mask, CORNERS_TOUCH)] == KIDNEY).any()
-        paint(labels, part, KIDNEY if touches else BACKGROUND)
+        paint(labels, part, KIDNEY if touches_kidney(part, labels) else BACKGROUND)
     return small
 
 
-def drop_lone_tumors(labels: Labels, geometry: Geometry, rules: ComponentRules) -> list[Part]:
+def drop_lone_tumors(labels: Labels, tumors: Sequence[Part], geometry: Geometry, rules: ComponentRules) -> list[Part]:
     """Removes tumors that are far from every kidney and not large enough to have replaced one."""
-    if not rules.keep_tumor_ml:
-        return []
-    candidates = (part for part in parts_of(labels == TUMOR, geometry) if part.ml < rules.keep_tumor_ml)
+    candidates = (part for part in tumors if part.ml < rules.keep_tumor_ml)
     lone = [part for part in candidates if not is_near_kidney(part, labels, geometry, rules.touch_mm)]
     for part in lone:
         paint(labels, part, BACKGROUND)
     return lone
 
 
+def touches_kidney(part: Part, labels: Labels) -> bool:
+    """Whether a kidney voxel shares at least a corner with one of the part's."""
+    around, mask = with_rim(part, labels.shape, (1, 1, 1))
+    return bool((labels[around][ndimage.binary_dilation(mask, CORNERS_TOUCH)] == KIDNEY).any())
+
+
 def is_near_kidney(part: Part, labels: Labels, geometry: Geometry, within_mm: float) -> bool:
     """Whether a kidney voxel's centre is that near to one of the part's, or touches it."""
+    if touches_kidney(part, labels):
+        return True
     spacing = geometry.spacing[::-1]
     reach = max(within_mm, math.hypot(*spacing))
     around, mask = with_rim(part, labels.shape, [math.ceil(reach / step) for step in spacing])

@@ -19,7 +19,6 @@ from KidneyTumorCascadeLib.box_rules import BoxRules
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Slices, box_of_slices
 from KidneyTumorCascadeLib.kidney_groups import (
-    CORNERS_TOUCH,
     Cut,
     Group,
     Mask,
@@ -30,6 +29,7 @@ from KidneyTumorCascadeLib.kidney_groups import (
     fragments_of,
     group_fragments,
     mask_of,
+    numbered_parts,
 )
 
 __all__ = ["BoxRules", "FoundKidneys", "adaptive_boxes", "fixed_boxes"]
@@ -162,7 +162,7 @@ def adaptive_boxes(
         The boxes, on the grid's axes, clipped to the grid, and what to tell the user.
     """
     rules = rules or BoxRules()
-    numbered, _ = ndimage.label(probability_zyx > rules.threshold, CORNERS_TOUCH)
+    numbered = numbered_parts(probability_zyx > rules.threshold)
     groups = group_fragments(fragments_of(probability_zyx, numbered, geometry), numbered, geometry, rules)
     plausible, dropped = sort_out(groups, rules)
     kidneys = choose_kidneys(plausible, rules)
@@ -172,7 +172,7 @@ def adaptive_boxes(
         return FoundKidneys([], [NOTHING_FOUND], dropped)
     middle = middle_between(kidneys, geometry) if midline_x_mm is None else midline_on_grid(geometry, midline_x_mm)
     sides = sides_of(kidneys, geometry, rules, middle)
-    region = enclosed_region(probability_zyx, mask_of((number for group in kidneys for number in group.numbers), numbered), geometry, rules)
+    region = enclosed_region(probability_zyx, [mask_of(group.numbers, numbered) for group in kidneys], geometry, rules)
     cut = cut_between(*kidneys) if len(sides) == 2 else None
     spans = kidney_spans(region, cut, geometry, rules)
     boxes = [box_of_slices(as_slices(item), geometry, side, "network") for side, item in zip(sides, spans, strict=True)]
@@ -241,15 +241,17 @@ def left_out(group: Group, middle_mm: float) -> str:
     return f"A further region of {group.ml:.0f} ml on the {side} side resembles a kidney and was left out; check there, and draw a box if it is one."
 
 
-def enclosed_region(probability_zyx: Probability, core: Mask, geometry: Geometry, rules: BoxRules) -> Mask:
-    """The core and every voxel that is connected to it above `low_threshold` and lies within `grow_mm` of it."""
-    numbered, count = ndimage.label(probability_zyx > rules.low_threshold, CORNERS_TOUCH)
-    connected = np.zeros(count + 1, dtype=bool)
-    connected[numbered[core]] = True
-    around = extent_around(core, geometry, rules.grow_mm)
-    region = np.zeros_like(core)
-    distance = ndimage.distance_transform_edt(~core[around], sampling=geometry.spacing[::-1])
-    region[around] = connected[numbered[around]] & (distance <= rules.grow_mm)
+def enclosed_region(probability_zyx: Probability, cores: Sequence[Mask], geometry: Geometry, rules: BoxRules) -> Mask:
+    """The cores and every voxel that is connected to one of them above `low_threshold` and lies within `grow_mm` of one."""
+    numbered = numbered_parts(probability_zyx > rules.low_threshold)
+    connected = np.zeros(int(numbered.max()) + 1, dtype=bool)
+    for core in cores:
+        connected[numbered[core]] = True
+    region = np.zeros_like(cores[0])
+    for core in cores:
+        around = extent_around(core, geometry, rules.grow_mm)
+        distance = ndimage.distance_transform_edt(~core[around], sampling=geometry.spacing[::-1])
+        region[around] |= connected[numbered[around]] & (distance <= rules.grow_mm)
     return region
 
 

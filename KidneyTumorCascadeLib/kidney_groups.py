@@ -85,6 +85,15 @@ class Group:
         )
 
 
+def numbered_parts(mask: Mask) -> Numbers:
+    """The connected parts numbered from 1 on, 0 elsewhere. Numbering takes time for every voxel, and kidneys fill little of a scan."""
+    numbered = np.zeros(mask.shape, dtype=np.int32)
+    if mask.any():
+        extent = extent_of(mask)
+        numbered[extent], _ = ndimage.label(mask[extent], CORNERS_TOUCH)
+    return numbered
+
+
 def fragments_of(probability: Probability, numbered: Numbers, geometry: Geometry) -> list[Fragment]:
     """What is known about each numbered part."""
     fragments = []
@@ -114,8 +123,10 @@ def group_fragments(fragments: Sequence[Fragment], numbered: Numbers, geometry: 
 
 def clusters_of(fragments: Sequence[Fragment], numbered: Numbers, geometry: Geometry, join_mm: float) -> list[list[Fragment]]:
     """Fragments chained by gaps of at most about `join_mm`."""
-    if not fragments:
-        return []
+    # Voxels that touch count as joined, so gaps reach a little further. Two kidneys are much further apart than that, and nothing to compute.
+    reach = join_mm + 2 * math.hypot(*geometry.spacing)
+    if all(least_gap_mm(one, other, geometry) > reach for one, other in itertools.combinations(fragments, 2)):
+        return [[fragment] for fragment in fragments]
     mask = mask_of((fragment.number for fragment in fragments), numbered)
     distance, _ = distance_and_nearest(mask, numbered, geometry, join_mm / 2)
     joined, _ = ndimage.label(distance <= join_mm / 2, CORNERS_TOUCH)
@@ -124,6 +135,14 @@ def clusters_of(fragments: Sequence[Fragment], numbered: Numbers, geometry: Geom
         inside = numbered[fragment.slices] == fragment.number
         clusters.setdefault(int(joined[fragment.slices][inside][0]), []).append(fragment)
     return list(clusters.values())
+
+
+def least_gap_mm(one: Fragment, other: Fragment, geometry: Geometry) -> float:
+    """No voxel of one is nearer to the other: the distance of their bounding boxes, from the outermost voxels' centres."""
+    gaps = []
+    for first, second, spacing in zip(one.slices, other.slices, reversed(geometry.spacing), strict=True):
+        gaps.append(max(0, first.start - second.stop + 1, second.start - first.stop + 1) * spacing)
+    return math.hypot(*gaps)
 
 
 def attach(fragments: Sequence[Fragment], clusters: list[list[Fragment]], numbered: Numbers, geometry: Geometry, join_mm: float) -> list[Fragment]:
@@ -158,12 +177,16 @@ def distance_and_nearest(mask: Mask, numbered: Numbers, geometry: Geometry, most
 
 def extent_around(mask: Mask, geometry: Geometry, margin_mm: float) -> Slices:
     """The extent of a mask that is not empty, wider by at least so much on all sides as far as the grid goes."""
-    slices = []
-    for axis, size in enumerate(mask.shape):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = math.ceil(margin_mm / geometry.spacing[2 - axis])
-        slices.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, size)))
-    return slices[0], slices[1], slices[2]
+    margins = (math.ceil(margin_mm / spacing) for spacing in reversed(geometry.spacing))
+    limits = zip(extent_of(mask), margins, mask.shape, strict=True)
+    z, y, x = (slice(max(span.start - margin, 0), min(span.stop + margin, size)) for span, margin, size in limits)
+    return z, y, x
+
+
+def extent_of(mask: Mask) -> Slices:
+    """The extent of a mask that is not empty."""
+    z, y, x = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return slice(int(z[0]), int(z[-1]) + 1), slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
 
 
 def mask_of(numbers: Iterable[int], numbered: Numbers) -> Mask:

@@ -134,6 +134,27 @@ def axis_starts(length: int, edge: int, overlap: float) -> list[int]:
     return [min(index * step, length - edge) for index in range(count)]
 
 
+def stretched_patch(size: Size, patch: Size, overlap: float, stretch: float, multiple: int) -> Size:
+    """The patch, or a longer one along some axes where that covers an image of this size with fewer voxels in all.
+
+    Args:
+        size: of the image, z, y, x.
+        patch: that the network was trained with, z, y, x.
+        overlap: of neighbouring patches, as in `sliding_window`.
+        stretch: how many times as long as the patch each edge may be, at least 1.
+        multiple: a longer edge is a multiple of this.
+    """
+    z, y, x = (stretched_edge(length, edge, overlap, stretch, multiple) for length, edge in zip(size, patch, strict=True))
+    return z, y, x
+
+
+def stretched_edge(length: int, edge: int, overlap: float, stretch: float, multiple: int) -> int:
+    """The edge of `stretched_patch` along one axis; of equally good ones the shortest."""
+    edges: list[int] = [edge, *range((edge // multiple + 1) * multiple, int(edge * stretch) + 1, multiple)]
+    voxels = [wanted * len(axis_starts(length, wanted, overlap)) for wanted in edges]
+    return edges[voxels.index(min(voxels))]
+
+
 def gaussian_weights(patch: Size) -> Tensor:
     """(z, y, x) float32: 1 at the centre of the patch, falling off towards its faces, nowhere below `LEAST_WEIGHT`."""
     weights = torch.ones(1)

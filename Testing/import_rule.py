@@ -53,6 +53,7 @@ LAYERS = (
     "component_rules",
     "merging",
     "labelled_box",
+    "labelling",
     "worker_results",
     "bundle_format",
     "bundle",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from KidneyTumorCascadeLib.geometry import Geometry, Slices
-from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
+from KidneyTumorCascadeLib.phantom import Phantom, PhantomSettings, make_phantom
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 
 # 400 x 400 x 450 mm.
@@ -20,10 +20,16 @@ SMALL_SIZE = (320, 128, 100)
 @lru_cache(maxsize=1)
 def large_scan() -> tuple[Volume, Volume]:
     """512 x 512 x 300 voxels and their true labels: a phantom on pixels twice as large, each repeated, which is quick and costs networks the same."""
-    made = make_phantom(PhantomSettings(seed=6, tumors=2, spacing=(1.5625, 1.5625, 1.5), size_mm=(400, 400, 450)))
+    made = phantom_of(LARGE_SIZE[2])
     geometry = Geometry(LARGE_SIZE, LARGE_SPACING)
     scan, labels = (volume.voxels.repeat(2, axis=1).repeat(2, axis=2) for volume in (made.volume, made.labels))
     return Volume(scan, geometry), Volume(labels, geometry)
+
+
+@cache
+def phantom_of(slices: int) -> Phantom:
+    """The patient, seen in so many slices; the kidneys are in the middle of a trunk that goes on above and below."""
+    return make_phantom(PhantomSettings(seed=6, tumors=2, spacing=(1.5625, 1.5625, 1.5), size_mm=(400, 400, 1.5 * slices)))
 
 
 def around_kidneys(size: tuple[int, int, int]) -> Volume:
@@ -40,21 +46,11 @@ def around_kidneys(size: tuple[int, int, int]) -> Volume:
 
 
 def with_slices(count: int) -> Volume:
-    """The large scan with that many slices: cut around the kidneys, or continued above and below with its own end slices mirrored."""
-    scan, _ = large_scan()
-    z = scan.voxels.shape[0]
-    if count <= z:
+    """The patient with that many slices: the large scan cut around the kidneys, or the same trunk seen further up and down."""
+    if count <= LARGE_SIZE[2]:
         return around_kidneys((LARGE_SIZE[0], LARGE_SIZE[1], count))
-    before = (count - z) // 2
-    # No kidneys there: mirrored at planes beyond them, only the 80 outermost slices are used, again and again.
-    voxels = np.concatenate([ends(scan.voxels[:80], before)[::-1], scan.voxels, ends(scan.voxels[-80:][::-1], count - z - before)])
-    return Volume(np.ascontiguousarray(voxels), Geometry((LARGE_SIZE[0], LARGE_SIZE[1], count), LARGE_SPACING))
-
-
-def ends(block: np.ndarray, count: int) -> np.ndarray:
-    """That many slices: the block, the block upside down, the block, ..."""
-    pieces = [block if index % 2 == 0 else block[::-1] for index in range(count // len(block) + 1)]
-    return np.concatenate(pieces)[:count]
+    voxels = phantom_of(count).volume.voxels.repeat(2, axis=1).repeat(2, axis=2)
+    return Volume(voxels, Geometry((LARGE_SIZE[0], LARGE_SIZE[1], count), LARGE_SPACING))
 
 
 def written(folder: Path, name: str, scan: Volume) -> Path:

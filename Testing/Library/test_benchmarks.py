@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,14 +157,19 @@ def test_a_contender_that_fails_is_named_with_its_last_words() -> None:
         in_own_process("json.tool", ["no-such-file"], 1)
 
 
-def test_a_longer_scan_keeps_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = np.arange(300, dtype=np.int16)[:, None, None] + np.zeros((1, 2, 2), np.int16)
-    labels = (np.abs(voxels - 150) < 20).astype(np.uint8)
-    geometry = Geometry((2, 2, 300), scans.LARGE_SPACING)
+def test_shorter_scans_keep_the_kidneys_and_longer_ones_are_the_same_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def phantom_of(slices: int) -> SimpleNamespace:
+        voxels = np.arange(slices, dtype=np.int16)[:, None, None] + np.zeros((1, 1, 1), np.int16)
+        kidneys = Volume((np.abs(voxels - slices // 2) < 20).astype(np.uint8), Geometry((1, 1, slices), (1.5625, 1.5625, 1.5)))
+        return SimpleNamespace(volume=replace(kidneys, voxels=voxels), labels=kidneys)
+
+    scans.large_scan.cache_clear()
     monkeypatch.setattr(scans, "LARGE_SIZE", (2, 2, 300))
-    monkeypatch.setattr(scans, "large_scan", lambda: (Volume(voxels, geometry), Volume(labels, geometry)))
+    monkeypatch.setattr(scans, "phantom_of", phantom_of)
     for count in (40, 300, 301, 700):
-        along = scans.with_slices(count).voxels[:, 0, 0]
-        assert len(along) == count
-        assert np.abs(np.diff(along)).max() <= 1
-        assert {131, 150, 169} <= set(along.tolist())
+        scan = scans.with_slices(count)
+        assert scan.voxels.shape == (count, 2, 2)
+        assert scan.geometry.spacing == scans.LARGE_SPACING
+        middle = max(count, 300) // 2
+        assert {middle - 19, middle, middle + 19} <= set(scan.voxels[:, 0, 0].tolist())
+    scans.large_scan.cache_clear()

@@ -128,6 +128,24 @@ def test_looking_within_the_body_only_finds_the_same_with_fewer_patches(bundle_f
     assert patches["within the body"] < patches["everywhere"]
 
 
+def test_fewer_voxels_and_longer_patches_find_the_same(bundle_folder: Path) -> None:
+    scan = two_blocks()
+    (x, y, z), (dx, dy, dz) = scan.geometry.size, scan.geometry.spacing
+    fine = Volume(scan.voxels.repeat(3, axis=1).repeat(3, axis=2), Geometry((3 * x, 3 * y, z), (dx / 3, dy / 3, dz)))
+    content = read_description(bundle_folder)
+    found, patches = [], []
+    for changes in ({}, {"thinned": True, "stretch": {"roi": 2.0}}):
+        content["presets"]["standard"] |= changes
+        write_description(bundle_folder, content)
+        steps: list[int] = []
+        cascade = Cascade(load_bundle(bundle_folder), CPU, progress=lambda stage, done, total, steps=steps: steps.append(total))
+        found.append(with_networks(cascade, 1.0, 1.0, 3.0).find_kidneys(fine).boxes)
+        patches.append(steps[-1])
+    assert [box.side for box in found[0]] == ["right", "left"]
+    assert found[1] == found[0]
+    assert patches[1] < patches[0]
+
+
 class LeftOfCentre(nn.Module):
     """Sees foreground where the image brightens towards the left: what it says of a mirror image is not the mirror image of what it says."""
 

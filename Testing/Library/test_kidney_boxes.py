@@ -20,7 +20,7 @@ from KidneyTumorCascadeLib.box_rules import BoxRules
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Box, Geometry, Matrix
 from KidneyTumorCascadeLib.kidney_boxes import CROSSING, NOTHING_FOUND, SIDE_UNKNOWN, FoundKidneys, adaptive_boxes, fixed_boxes
-from KidneyTumorCascadeLib.kidney_groups import distance_and_nearest
+from KidneyTumorCascadeLib.kidney_groups import Fragment, clusters_of, distance_and_nearest, fragments_of, numbered_parts
 
 Probability = NDArray[np.float32]
 Bounds = list[tuple[int, int]]
@@ -709,3 +709,25 @@ def test_rules_survive_json() -> None:
 def test_impossible_rules_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BoxRules.from_dict(settings)
+
+
+@given(seed=st.integers(0, 10_000), density=st.floats(0.0, 0.4))
+def test_parts_are_numbered_as_scipy_numbers_them(seed: int, density: float) -> None:
+    mask = np.zeros((9, 10, 11), dtype=bool)
+    mask[1:7, 2:9, 3:10] = np.random.default_rng(seed).random((6, 7, 7)) < density
+    assert np.array_equal(numbered_parts(mask), ndimage.label(mask, np.ones((3, 3, 3)))[0])
+
+
+@given(seed=st.integers(0, 10_000), join_mm=st.floats(0.0, 25.0))
+def test_what_is_far_apart_is_not_joined_and_needs_no_distances(seed: int, join_mm: float) -> None:
+    random = np.random.default_rng(seed)
+    grid = Geometry((22, 18, 14), (2.0, 3.0, 4.0))
+    probability = np.where(random.random(grid.shape_zyx) < 0.004, 0.9, 0.0).astype(np.float32)
+    numbered = numbered_parts(probability > 0.5)
+    fragments = fragments_of(probability, numbered, grid)
+    distance = ndimage.distance_transform_edt(numbered == 0, sampling=grid.spacing[::-1]) if fragments else np.zeros(grid.shape_zyx)
+    joined, _ = ndimage.label(distance <= join_mm / 2, np.ones((3, 3, 3)))
+    expected: dict[int, list[Fragment]] = {}
+    for fragment in fragments:
+        expected.setdefault(int(joined[numbered == fragment.number][0]), []).append(fragment)
+    assert clusters_of(fragments, numbered, grid, join_mm) == list(expected.values())

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from KidneyTumorCascadeLib.component_rules import (
+    KIDNEY,
+    TUMOR,
+    Part,
     drop_lone_tumors,
     drop_small_kidneys,
     drop_small_tumors,
     drop_surplus_kidneys,
     fill_holes,
+    parts_of,
     removal,
 )
 from KidneyTumorCascadeLib.geometry import Geometry
@@ -268,6 +272,18 @@ def test_open_and_large_holes_stay() -> None:
     assert removals == []
 
 
+@given(seed=st.integers(0, 10_000), density=st.floats(0.3, 0.95), at_most=st.integers(1, 12))
+def test_holes_are_the_background_that_scipy_cannot_reach_from_the_border(seed: int, density: float, at_most: int) -> None:
+    labels = (np.random.default_rng(seed).random((8, 9, 10)) < density).astype(np.uint8)
+    geometry = Geometry((10, 9, 8), (1.0, 1.0, 1.0))
+    enclosed = ndimage.binary_fill_holes(labels) & (labels == 0)
+    numbered, count = ndimage.label(enclosed)
+    sizes = ndimage.sum_labels(enclosed, numbered, np.arange(count + 1))
+    result, removals = apply_rules(labels, geometry, rules(fill_holes_ml=at_most / 1000))
+    assert np.array_equal(result == 1, (labels == 1) | (enclosed & (sizes[numbered] <= at_most)))
+    assert sum(removal.count for removal in removals) == np.count_nonzero(sizes[1:] <= at_most)
+
+
 @given(seed=st.integers(0, 10_000), density=st.floats(0.02, 0.5))
 def test_counts_and_volumes_are_those_of_the_difference(seed: int, density: float) -> None:
     generator = np.random.default_rng(seed)
@@ -309,14 +325,18 @@ def test_background_beyond_the_foreground_changes_nothing(seed: int, density: fl
 
 
 def plain_rules(labels: Labels, geometry: Geometry, some: ComponentRules) -> tuple[Labels, list[Removal]]:
-    """The rules over the whole label map, background included."""
+    """The rules one after the other over the whole label map, background included; each numbers the parts that it finds."""
     result = labels.copy()
+
+    def parts(least: int) -> list[Part]:
+        return parts_of(result >= least, geometry)
+
     applied = [
         removal("fill_holes_ml", fill_holes(result, geometry, some.fill_holes_ml)),
-        removal("min_kidney_ml", drop_small_kidneys(result, geometry, some.min_kidney_ml)),
-        removal("max_kidney_parts", drop_surplus_kidneys(result, geometry, some.max_kidney_parts)),
-        removal("min_tumor_ml", drop_small_tumors(result, geometry, some.min_tumor_ml)),
-        removal("keep_tumor_ml", drop_lone_tumors(result, geometry, some)),
+        removal("min_kidney_ml", drop_small_kidneys(result, parts(KIDNEY), some.min_kidney_ml)),
+        removal("max_kidney_parts", drop_surplus_kidneys(result, parts(KIDNEY), some.max_kidney_parts)),
+        removal("min_tumor_ml", drop_small_tumors(result, parts(TUMOR), some.min_tumor_ml)),
+        removal("keep_tumor_ml", drop_lone_tumors(result, parts(TUMOR), geometry, some)),
     ]
     return result, [entry for entry in applied if entry.count]
 

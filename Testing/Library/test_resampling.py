@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from KidneyTumorCascadeLib.geometry import Geometry, as_vector
-from KidneyTumorCascadeLib.resampling import SLAB_VOXELS, interpolation_matrix, resample
+from KidneyTumorCascadeLib.resampling import SLAB_VOXELS, interpolation_matrix, resample, thinned
 
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
 
@@ -62,6 +62,30 @@ def test_mirrored_views_are_read() -> None:
     voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
     geometry = Geometry((5, 4, 3), (1.0, 1.0, 1.0))
     assert np.array_equal(resample(voxels[::-1, :, ::-1], geometry, geometry).numpy(), voxels[::-1, :, ::-1])
+
+
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.tuples(*[st.floats(0.3, 3.0)] * 3), st.tuples(*[st.floats(0.5, 6.0)] * 3))
+def test_thinned_voxels_keep_their_values_and_places(size: tuple[int, int, int], spacing: tuple[float, ...], wanted: tuple[float, ...]) -> None:
+    source = Geometry(size, as_vector(spacing), (5.0, -7.0, 11.0), OBLIQUE)
+    target = source.resampled(as_vector(wanted))
+    few, grid = thinned(ramp(source, (0.3, -0.2, 0.5)), source, target)
+    assert few.shape == grid.shape_zyx
+    np.testing.assert_allclose(few, ramp(grid, (0.3, -0.2, 0.5)), atol=1e-4)
+    # Two to a voxel of the target are left, or as many as there were; one more would be too many to leave out.
+    for present, kept, coarse in zip(source.spacing, grid.spacing, target.spacing, strict=True):
+        assert kept == pytest.approx(present) or 2 * kept <= coarse * (1 + 1e-5)
+        assert 2 * (kept + present) > coarse * (1 - 1e-5)
+
+
+def test_a_thinned_scan_looks_like_the_whole_one_on_a_coarser_grid() -> None:
+    random = np.random.default_rng(3)
+    z, y, x = np.indices((24, 60, 64))
+    voxels = (100 * np.sin(z / 5) * np.cos(y / 9) * np.sin(x / 8) + random.normal(0, 5, (24, 60, 64))).astype(np.float32)
+    source = Geometry((64, 60, 24), (0.7, 0.7, 3.0))
+    target = source.resampled((2.9, 4.3, 4.0))
+    few, grid = thinned(voxels, source, target)
+    assert few.shape == (24, 20, 32)
+    assert float((resample(few, grid, target) - resample(voxels, source, target)).abs().mean()) < 3.0
 
 
 def test_outside_lies_the_edge() -> None:

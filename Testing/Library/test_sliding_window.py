@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from KidneyTumorCascadeLib.errors import Cancelled
-from KidneyTumorCascadeLib.sliding_window import WeightedMeans, count_patches, gaussian_weights, patch_slices, sliding_window
+from KidneyTumorCascadeLib.sliding_window import WeightedMeans, count_patches, gaussian_weights, patch_slices, sliding_window, stretched_patch
 
 SIZES = st.tuples(*[st.integers(1, 15)] * 3)
 PATCHES = st.tuples(*[st.integers(1, 9)] * 3)
@@ -79,6 +79,31 @@ def test_no_overlap_tiles_the_image_without_a_patch_too_many() -> None:
     assert count_patches((16, 8, 24), (8, 8, 8), 0.0) == 6
     assert count_patches((17, 8, 24), (8, 8, 8), 0.0) == 9
     assert count_patches((16, 16, 16), (8, 8, 8), 0.5) == 27
+
+
+@given(
+    size=st.tuples(*[st.integers(1, 120)] * 3),
+    patch=st.tuples(*[st.sampled_from([16, 32, 48])] * 3),
+    overlap=st.sampled_from([0.0, 0.1, 0.5]),
+    stretch=st.floats(1.0, 2.0),
+)
+def test_a_stretched_patch_covers_the_image_with_no_more_voxels(
+    size: tuple[int, int, int], patch: tuple[int, int, int], overlap: float, stretch: float
+) -> None:
+    longer = stretched_patch(size, patch, overlap, stretch, 16)
+    for axis, (edge, plain) in enumerate(zip(longer, patch, strict=True)):
+        assert edge % 16 == 0
+        assert plain <= edge <= plain * stretch
+        counts = [count_patches((size[axis], 1, 1), (length, 1, 1), overlap) for length in (edge, plain)]
+        assert counts[0] * edge <= counts[1] * plain
+
+
+def test_a_patch_is_stretched_where_that_saves_work_and_only_there() -> None:
+    # Two of 80 against one of 112; nothing to save; two of 96 against one of 112; as long as allowed, and no longer.
+    assert stretched_patch((112, 80, 100), (80, 80, 96), 0.1, 1.5, 16) == (112, 80, 112)
+    assert stretched_patch((112, 80, 100), (80, 80, 96), 0.1, 1.0, 16) == (80, 80, 96)
+    assert stretched_patch((112, 80, 100), (80, 80, 96), 0.1, 1.3, 16) == (80, 80, 112)
+    assert stretched_patch((30, 30, 30), (80, 80, 96), 0.5, 2.0, 16) == (80, 80, 96)
 
 
 def test_weights_are_gaussian_and_nowhere_zero() -> None:
