@@ -15,8 +15,9 @@ from KidneyTumorCascadeLib.cli import main
 from KidneyTumorCascadeLib.commands import DEMO
 from KidneyTumorCascadeLib.device import choose_device
 from KidneyTumorCascadeLib.evaluation import compare_label_maps
+from KidneyTumorCascadeLib.geometry import Slices
 from KidneyTumorCascadeLib.phantom import make_phantom
-from KidneyTumorCascadeLib.volume import read_label_map, read_volume, write_volume
+from KidneyTumorCascadeLib.volume import Volume, read_label_map, read_volume, write_volume
 
 LARGEST_MIB = 30
 LEAST_DICE = 0.80
@@ -24,6 +25,8 @@ MOST_INVENTED_ML = 2.0
 WHOLE = ("pancreas_ct_cb001", "tcga_ov_09_2043", "cort_liver", "totalsegmentator_example")
 CUT = ("totalsegmentator_0009", "cptac_pda_c3l_00189", "cptac_pda_c3n_00249", "chaos_ct_3")
 NEGATIVE = ("lung1_003", "lung1_007", "totalsegmentator_0002", "totalsegmentator_0003", "totalsegmentator_s0335")
+# A chest whose lowest slices show the upper halves of both kidneys; a scan without kidneys from this slice on.
+CHEST, ABOVE_KIDNEYS = "lung1_007", 24
 # The axes of KiTS19's files: the first runs from superior to inferior.
 PERMUTED = "IPL"
 
@@ -110,12 +113,34 @@ def segment_real(cascade: Cascade, folder: Path) -> tuple[Segmentation, float]:
 def test_scans_without_kidneys_give_a_warning_and_an_empty_label_map(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, shared_data: Path, name: str
 ) -> None:
-    output = tmp_path / "labels.nii.gz"
-    assert main(["segment", str(shared_data / "negatives" / f"{name}.nii.gz"), str(output), "--quiet"]) == 0
+    scan, output = shared_data / "negatives" / f"{name}.nii.gz", tmp_path / "labels.nii.gz"
+    if name == CHEST:
+        scan = above_kidneys(scan, tmp_path)
+    assert main(["segment", str(scan), str(output), "--quiet"]) == 0
     assert "No kidney was found" in capsys.readouterr().err
     assert not read_label_map(output).voxels.any()
     manifest = json.loads((tmp_path / "labels.json").read_text(encoding="utf-8"))
     assert any("No kidney was found" in warning for warning in manifest["warnings"])
+
+
+def above_kidneys(scan: Path, folder: Path) -> Path:
+    """The chest without the slices that show kidneys."""
+    volume = read_volume(scan).in_lps_order()
+    depth, height, width = volume.voxels.shape
+    part: Slices = (slice(ABOVE_KIDNEYS, depth), slice(0, height), slice(0, width))
+    write_volume(Volume(np.ascontiguousarray(volume.voxels[part]), volume.geometry.cropped(part)), folder / scan.name)
+    return folder / scan.name
+
+
+@pytest.mark.parametrize("preset", ["standard", "fast"])
+def test_a_kidney_at_the_end_of_a_chest_is_found(cascade: Cascade, shared_data: Path, preset: str) -> None:
+    scan = read_volume(shared_data / "negatives" / f"{CHEST}.nii.gz")
+    found = Cascade(cascade.bundle, cascade.engine, preset).segment(scan)
+    labels = scan.geometry.lps_order().apply(found.labels.voxels)
+    assert "left" in [box.part.box.side for box in found.boxes]
+    # The upper half of one kidney at least, and nothing above both.
+    assert (labels > 0).sum() * scan.geometry.voxel_ml > 40.0
+    assert not labels[ABOVE_KIDNEYS:].any()
 
 
 def test_the_paper_preset_draws_the_published_boxes(cascade: Cascade) -> None:
