@@ -13,8 +13,9 @@ from KidneyTumorCascadeLib.errors import InputError
 from Testing.Training.measured import WEIGHTS, evaluation, measured_case, write
 from Training import merge_evaluations
 from Training.measuring.evaluation_files import evidence_for, read_evaluations, unseen_only
+from Training.measuring.figures import shows_kidneys_without_tumor
 
-OTHERS = {stage: digest[::-1].replace("1", "7") for stage, digest in WEIGHTS.items()}
+OTHERS = {"roi": "7" * 64, "kidney": "8" * 64, "tumor": "6" * 64}
 THIRD = {**WEIGHTS, "tumor": "9" * 64}
 
 
@@ -40,6 +41,19 @@ def test_left_out_patients_speak_only_where_the_weights_do_not() -> None:
     assert names(evidence.left_out) == [["a"]]
     assert [(case["name"], case["kidney_dice"]) for case in evidence.unseen] == [("b", 0.9), ("a", 0.91)]
     assert [case["name"] for case in evidence.cases] == ["a", "b"]
+
+
+def test_a_left_out_patient_says_nothing_of_tumors_when_the_tumor_network_is_the_bundles_own() -> None:
+    own = evaluation([measured_case("b")])
+    case = measured_case("a", tumor_ml=0.0, calibration={"kidney": {"x": 1}, "tumor": {"x": 2}})
+    for tumor, known in (("9" * 64, True), (WEIGHTS["tumor"], False)):
+        left_out = evaluation([case], {**OTHERS, "tumor": tumor})
+        (found,) = evidence_for(WEIGHTS, [own, left_out]).left_out_cases
+        assert found["kidney_dice"] == 0.9
+        assert (found["tumor_ml"] == 0.0) is known
+        assert (found["false_tumors"] == 0) is known
+        assert ("tumor" in found["calibration"]) is known
+        assert shows_kidneys_without_tumor(found) is known
 
 
 def test_several_files_of_the_same_weights_are_one_and_the_first_counts() -> None:

@@ -94,6 +94,21 @@ def evidence_for(weights: Mapping[str, str], evaluations: Sequence[Evaluation]) 
     if len(presets) > 1:
         raise InputError(f"The evaluations are of different presets ({', '.join(presets)}); evaluate all with the same one.")
     cases = list({case["name"]: case for evaluation in reversed(own) for case in reversed(evaluation["cases"])}.values())[::-1]
-    others = [evaluation for evaluation in evaluations if evaluation["weights"] != weights]
+    others = [without_shared_tumors(evaluation, weights) for evaluation in evaluations if evaluation["weights"] != weights]
     known = [case["name"] for case in cases if not case["trained_on"]]
     return Evidence(presets[0] if presets else None, cases, unseen_only(others, known))
+
+
+def without_shared_tumors(evaluation: Evaluation, weights: Mapping[str, str]) -> Evaluation:
+    """The evaluation of other weights without what it says of tumors, when its tumor network is one of these weights.
+
+    Those cases are left out for the other networks only: the tumor network was trained on them.
+    """
+    if evaluation["weights"]["tumor"] != weights["tumor"]:
+        return evaluation
+    unknown: dict[str, Any] = {"tumor_dice": None, "mean_dice": None, "tumor_hd95_mm": None, "tumor_ml": None, "false_tumors": None, "lesions": []}
+    cases = [
+        {**case, **unknown, "calibration": {key: value for key, value in case["calibration"].items() if key != "tumor"}}
+        for case in evaluation["cases"]
+    ]
+    return {**evaluation, "cases": cases}

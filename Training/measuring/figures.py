@@ -95,8 +95,8 @@ def known(values: Iterable[float | None]) -> list[float]:
 
 
 def shows_kidneys_without_tumor(case: Case) -> bool:
-    """Whether every tumor voxel found in a case is an invented one, in kidneys that were there to be found."""
-    return case["kidney_dice"] is not None and not case["reference_tumor_ml"]
+    """Whether every tumor voxel found in a case is an invented one, in kidneys that were there to be found, and is known."""
+    return case["kidney_dice"] is not None and not case["reference_tumor_ml"] and case["tumor_ml"] is not None
 
 
 def accuracy_of(unseen: Sequence[Case], left_out: Sequence[Case]) -> dict[str, float]:

@@ -116,7 +116,7 @@ def group_cells(title: str, cases: Sequence[Case]) -> list[str]:
         cell(median_of(case["kidney_hd95_mm"] for case in cases), 1),
         spread(known(dices(cases, "tumor"))),
         f"{statistics.median(invented):.2f}, {max(invented):.2f} (n = {len(invented)})" if invented else "-",
-        cell(mean_of(float(case["false_tumors"]) for case in cases), 2),
+        cell(mean_of(case["false_tumors"] for case in cases), 2),
     ]
 
 
@@ -154,7 +154,8 @@ def left_out_text(evaluations: Sequence[Evaluation]) -> str:
     """Whose weights measured which cases."""
     note = (
         "These cases were measured with other weights than those of this bundle: trained by the same recipe, without that patient. "
-        "They stand for what the recipe does with patients it has not seen; this bundle's own weights were trained on them or not measured there."
+        "They stand for what the recipe does with patients it has not seen; this bundle's own weights were trained on them or not measured there. "
+        "Nothing is said of tumors where this bundle's own Tumor-V-Net was used, which knew those patients."
     )
     blocks = [f"Weights {short(evaluation['weights'])}:\n\n{cases_table(evaluation['cases'])}" for evaluation in evaluations]
     return "\n\n".join([note, *blocks])
