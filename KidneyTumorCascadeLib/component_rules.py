@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from KidneyTumorCascadeLib.geometry import Geometry, Slices
+from KidneyTumorCascadeLib.geometry import Geometry, Slices, mask_extent
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -112,15 +112,15 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
     """
     result = labels.copy()
     # No rule looks beyond what is labelled: background that is enclosed lies wholly inside, and what is not reaches its border.
-    around = result[extent_of(result != BACKGROUND)]
+    around = result[mask_extent(result != BACKGROUND)]
     filled = fill_holes(around, geometry, rules.fill_holes_ml)
-    # Numbering parts is what takes time. What one rule leaves, the next one need not number again: parts that stay stay what they are.
+    # Numbering is what takes time, and one rule leaves the other parts as they were: each kind of part is numbered once.
     kidneys = parts_of(around != BACKGROUND, geometry) if rules.min_kidney_ml or rules.max_kidney_parts else []
     small = drop_small_kidneys(around, kidneys, rules.min_kidney_ml)
-    surplus = drop_surplus_kidneys(around, without(kidneys, small), rules.max_kidney_parts)
+    surplus = drop_surplus_kidneys(around, [part for part in kidneys if part.ml >= rules.min_kidney_ml], rules.max_kidney_parts)
     tumors = parts_of(around == TUMOR, geometry) if rules.min_tumor_ml or rules.keep_tumor_ml else []
     specks = drop_small_tumors(around, tumors, rules.min_tumor_ml)
-    lone = drop_lone_tumors(around, without(tumors, specks), geometry, rules)
+    lone = drop_lone_tumors(around, [part for part in tumors if part.ml >= rules.min_tumor_ml], geometry, rules)
     applied = (
         removal("fill_holes_ml", filled),
         removal("min_kidney_ml", small),
@@ -129,15 +129,6 @@ def apply_rules(labels: Labels, geometry: Geometry, rules: ComponentRules) -> tu
         removal("keep_tumor_ml", lone),
     )
     return result, [entry for entry in applied if entry.count]
-
-
-def extent_of(mask: Mask) -> Slices:
-    """The extent of a mask; nothing at all of an empty one."""
-    spans = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
-    return spans[0], spans[1], spans[2]
 
 
 def removal(rule: str, changed: Iterable[Part]) -> Removal:
@@ -151,7 +142,7 @@ def parts_of(mask: Mask, geometry: Geometry, structure: NDArray[np.bool_] = CORN
     # Numbering takes time for every voxel, and a tumor fills little of the box around its kidney.
     if not mask.any():
         return []
-    extent = extent_of(mask)
+    extent = mask_extent(mask)
     numbered, count = ndimage.label(mask[extent], structure)
     if count == 1:
         return [Part(extent, mask[extent], float(np.count_nonzero(mask)) * geometry.voxel_ml)]
@@ -160,12 +151,6 @@ def parts_of(mask: Mask, geometry: Geometry, structure: NDArray[np.bool_] = CORN
         inside = numbered[slices] == number
         parts.append(Part(shifted(slices, extent), inside, float(np.count_nonzero(inside)) * geometry.voxel_ml))
     return parts
-
-
-def without(parts: Sequence[Part], gone: Sequence[Part]) -> list[Part]:
-    """The parts that are still there, in their order."""
-    removed = set(map(id, gone))
-    return [part for part in parts if id(part) not in removed]
 
 
 def shifted(slices: Slices, extent: Slices) -> Slices:

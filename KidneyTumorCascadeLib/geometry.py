@@ -36,6 +36,15 @@ def as_vector(values: Sequence[float] | NDArray[Any]) -> Vector:
     return x, y, z
 
 
+def mask_extent(mask_zyx: NDArray[np.bool_]) -> Slices:
+    """The bounding box of what is true in an array (z, y, x); nothing at all of an empty one."""
+    spans = []
+    for axis in range(3):
+        found = np.flatnonzero(mask_zyx.any(axis=tuple(other for other in range(3) if other != axis)))
+        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
+    return spans[0], spans[1], spans[2]
+
+
 @dataclass(frozen=True)
 class AxisOrder:
     """How to view an array along other axes: first transposed, then flipped.

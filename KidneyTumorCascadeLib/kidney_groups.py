@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from KidneyTumorCascadeLib.box_rules import BoxRules
-from KidneyTumorCascadeLib.geometry import Geometry, Slices
+from KidneyTumorCascadeLib.geometry import Geometry, Slices, mask_extent
 
 Probability = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -89,7 +89,7 @@ def numbered_parts(mask: Mask) -> Numbers:
     """The connected parts numbered from 1 on, 0 elsewhere. Numbering takes time for every voxel, and kidneys fill little of a scan."""
     numbered = np.zeros(mask.shape, dtype=np.int32)
     if mask.any():
-        extent = extent_of(mask)
+        extent = mask_extent(mask)
         numbered[extent], _ = ndimage.label(mask[extent], CORNERS_TOUCH)
     return numbered
 
@@ -178,15 +178,9 @@ def distance_and_nearest(mask: Mask, numbered: Numbers, geometry: Geometry, most
 def extent_around(mask: Mask, geometry: Geometry, margin_mm: float) -> Slices:
     """The extent of a mask that is not empty, wider by at least so much on all sides as far as the grid goes."""
     margins = (math.ceil(margin_mm / spacing) for spacing in reversed(geometry.spacing))
-    limits = zip(extent_of(mask), margins, mask.shape, strict=True)
+    limits = zip(mask_extent(mask), margins, mask.shape, strict=True)
     z, y, x = (slice(max(span.start - margin, 0), min(span.stop + margin, size)) for span, margin, size in limits)
     return z, y, x
-
-
-def extent_of(mask: Mask) -> Slices:
-    """The extent of a mask that is not empty."""
-    z, y, x = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    return slice(int(z[0]), int(z[-1]) + 1), slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
 
 
 def mask_of(numbers: Iterable[int], numbered: Numbers) -> Mask:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from KidneyTumorCascadeLib import cascade as cascade_module
 from KidneyTumorCascadeLib.bundle import load_bundle
-from KidneyTumorCascadeLib.cascade import Cascade, assembled, foreground_of, rules_for, with_context
+from KidneyTumorCascadeLib.cascade import Cascade, assembled, foreground_of, hu_on, rules_for, with_context
 from KidneyTumorCascadeLib.component_rules import ComponentRules
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
@@ -128,22 +129,25 @@ def test_looking_within_the_body_only_finds_the_same_with_fewer_patches(bundle_f
     assert patches["within the body"] < patches["everywhere"]
 
 
-def test_fewer_voxels_and_longer_patches_find_the_same(bundle_folder: Path) -> None:
+def test_fewer_voxels_and_longer_patches_find_the_same(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = two_blocks()
     (x, y, z), (dx, dy, dz) = scan.geometry.size, scan.geometry.spacing
     fine = Volume(scan.voxels.repeat(3, axis=1).repeat(3, axis=2), Geometry((3 * x, 3 * y, z), (dx / 3, dy / 3, dz)))
     content = read_description(bundle_folder)
-    found, patches = [], []
-    for changes in ({}, {"thinned": True, "stretch": {"roi": 2.0}}):
-        content["presets"]["standard"] |= changes
+    boxes, patches, read = {}, {}, {}
+    for name, change in {"plain": {}, "thinned": {"thinned": True}, "stretched": {"thinned": False, "stretch": {"roi": 2.0}}}.items():
+        content["presets"]["standard"] |= change
         write_description(bundle_folder, content)
         steps: list[int] = []
+        seen: list[int] = []
+        monkeypatch.setattr(cascade_module, "hu_on", lambda grid, scan, rung, seen=seen: (seen.append(scan.voxels.size), hu_on(grid, scan, rung))[1])
         cascade = Cascade(load_bundle(bundle_folder), CPU, progress=lambda stage, done, total, steps=steps: steps.append(total))
-        found.append(with_networks(cascade, 1.0, 1.0, 3.0).find_kidneys(fine).boxes)
-        patches.append(steps[-1])
-    assert [box.side for box in found[0]] == ["right", "left"]
-    assert found[1] == found[0]
-    assert patches[1] < patches[0]
+        boxes[name] = with_networks(cascade, 1.0, 1.0, 3.0).find_kidneys(fine).boxes
+        patches[name], read[name] = steps[-1], seen
+    assert [box.side for box in boxes["plain"]] == ["right", "left"]
+    assert boxes["thinned"] == boxes["stretched"] == boxes["plain"]
+    assert patches["stretched"] < patches["plain"] == patches["thinned"]
+    assert 2 * read["thinned"][0] <= read["plain"][0] == read["stretched"][0] == fine.voxels.size
 
 
 class LeftOfCentre(nn.Module):

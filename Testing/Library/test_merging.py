@@ -189,6 +189,15 @@ def test_small_tumors_become_what_they_touch() -> None:
     assert result[15, 15, 15] == 0
 
 
+def test_a_small_tumor_far_from_kidney_is_counted_by_one_rule() -> None:
+    labels = blank()
+    labels[2:8, 2:8, 2:8] = 1
+    labels[15, 15, 15] = 2
+    result, removals = apply_rules(labels, GRID, rules(min_tumor_ml=0.03, keep_tumor_ml=50, touch_mm=3))
+    assert summary(removals) == [("min_tumor_ml", 1, 0.01)]
+    assert result[15, 15, 15] == 0
+
+
 def test_large_enough_tumors_stay() -> None:
     labels = blank()
     labels[2:8, 2:8, 2:8] = 1
