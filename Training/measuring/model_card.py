@@ -155,7 +155,8 @@ def left_out_text(evaluations: Sequence[Evaluation]) -> str:
     note = (
         "These cases were measured with other weights than those of this bundle: trained by the same recipe, without that patient. "
         "They stand for what the recipe does with patients it has not seen; this bundle's own weights were trained on them or not measured there. "
-        "Nothing is said of tumors where this bundle's own Tumor-V-Net was used, which knew those patients."
+        "Nothing is said of tumors where this bundle's own Tumor-V-Net was used, which knew those patients. "
+        "Where fewer steps or fewer scans than the recipe's were used, the limits say so."
     )
     blocks = [f"Weights {short(evaluation['weights'])}:\n\n{cases_table(evaluation['cases'])}" for evaluation in evaluations]
     return "\n\n".join([note, *blocks])
