@@ -8,7 +8,18 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from Training.fitting.losses import IGNORED, LENIENT_SMOOTH, LOSSES, PATCH_SMOOTH, SMOOTH, dice_and_cross_entropy, dice_loss, foreground, soft_dice
+from Training.fitting.losses import (
+    IGNORED,
+    LENIENT_SMOOTH,
+    LOSSES,
+    MOST_WEIGHT,
+    PATCH_SMOOTH,
+    SMOOTH,
+    dice_and_cross_entropy,
+    dice_loss,
+    foreground,
+    soft_dice,
+)
 
 
 @pytest.fixture
@@ -79,7 +90,7 @@ def test_ignored_voxels_do_not_count() -> None:
 def test_a_patch_where_nothing_counts_gives_a_finite_loss() -> None:
     logits = torch.randn(1, 2, 4, 4, 4)
     target = torch.full((1, 4, 4, 4), IGNORED, dtype=torch.uint8)
-    for name in ("dice_ce", "patch_dice_ce"):
+    for name in ("dice_ce", "patch_dice_ce", "balanced_dice_ce"):
         assert torch.isfinite(LOSSES[name](logits, target))
 
 
@@ -90,3 +101,38 @@ def test_dice_of_each_patch_is_that_of_monai(batch: tuple[Tensor, Tensor]) -> No
     expected = monai(logits, target[:, None]) + entropy
     torch.testing.assert_close(LOSSES["patch_dice_ce"](logits, target), expected)
     assert not torch.isclose(LOSSES["patch_dice_ce"](logits, target), LOSSES["dice_ce"](logits, target))
+
+
+def balanced_part(logits: Tensor, target: Tensor) -> Tensor:
+    """What "balanced_dice_ce" has in the place of the plain mean of "patch_dice_ce"."""
+    counted = target != IGNORED
+    plain = functional.cross_entropy(logits, target.long(), ignore_index=IGNORED, reduction="sum") / counted.sum()
+    return LOSSES["balanced_dice_ce"](logits, target) - LOSSES["patch_dice_ce"](logits, target) + plain
+
+
+@pytest.mark.parametrize(("inside", "weight"), [(8, 7.0), (1, MOST_WEIGHT), (48, 1.0)])
+def test_foreground_counts_as_much_as_background_but_within_bounds(inside: int, weight: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn((2, 2, 4, 4, 4), generator=generator)
+    target = torch.zeros((2, 64), dtype=torch.uint8)
+    target[:, :inside] = 1
+    target = target.reshape(2, 4, 4, 4)
+    expected = torch.stack(
+        [
+            functional.cross_entropy(one[None], wanted[None].long(), weight=torch.tensor([1.0, weight]))
+            for one, wanted in zip(logits, target, strict=True)
+        ]
+    ).mean()
+    torch.testing.assert_close(balanced_part(logits, target), expected)
+
+
+def test_a_small_tumor_overlooked_for_sure_pulls_harder_when_balanced() -> None:
+    target = torch.zeros((1, 16, 16, 16), dtype=torch.uint8)
+    target[0, 6:9, 6:9, 6:9] = 1
+    pulls = {}
+    for name in ("patch_dice_ce", "balanced_dice_ce"):
+        logits = torch.stack((torch.full(target.shape, 4.0), torch.full(target.shape, -4.0)), dim=1).requires_grad_()
+        LOSSES[name](logits, target).backward()
+        assert logits.grad is not None
+        pulls[name] = -float(logits.grad[:, 1][target == 1].sum())
+    assert pulls["balanced_dice_ce"] > 5 * pulls["patch_dice_ce"] > 0

@@ -59,7 +59,7 @@ def test_augmentation_can_be_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loss": "focal"}, "loss is one of dice, dice_ce, patch_dice_ce, not 'focal'"),
+        ({"loss": "focal"}, "loss is one of dice, dice_ce, patch_dice_ce, balanced_dice_ce, not 'focal'"),
         ({"cases": "../fine", "stages": {"roi": {}}}, "cases is the name of a folder"),
         ({"cases": 3, "stages": {"roi": {}}}, "cases is the name of a folder"),
         ({"schedule": "steps"}, "schedule is one of cosine, constant"),

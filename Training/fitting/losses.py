@@ -11,6 +11,8 @@ SMOOTH = 1e-5
 # In voxels. Beside cross-entropy Dice may be lenient with the few voxels wrongly found in a patch without foreground.
 LENIENT_SMOOTH = 200.0
 PATCH_SMOOTH = 30.0
+# How many times a foreground voxel may count in balanced cross-entropy.
+MOST_WEIGHT = 10.0
 
 
 def soft_dice(probability: Tensor, target: Tensor, smooth: float = SMOOTH) -> Tensor:
@@ -39,6 +41,16 @@ def patch_dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return 1.0 - dice.mean() + mean_entropy(logits, target)
 
 
+def patch_dice_and_balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """As above, but foreground and background of a patch count alike in its cross-entropy.
+
+    Where a network is sure that there is no tumor, Dice has no gradient, and a small tumor's voxels are few in a mean: only weight wakes it.
+    """
+    counted, wanted = target != IGNORED, (target == 1).float()
+    dice = patch_dice(foreground(logits) * counted, wanted, PATCH_SMOOTH)
+    return 1.0 - dice.mean() + balanced_entropy(logits, target)
+
+
 def patch_dice(probability: Tensor, target: Tensor, smooth: float) -> Tensor:
     """2 sum(p g) / (sum(p) + sum(g)) of each patch, (B,); the arguments are those of `soft_dice`."""
     overlap, total = (probability * target).sum((1, 2, 3)), (probability + target).sum((1, 2, 3))
@@ -51,9 +63,26 @@ def mean_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return entropy / (target != IGNORED).sum().clamp(min=1)
 
 
+def balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of each patch's voxels that count, and the mean of that over the patches.
+
+    A foreground voxel weighs as much as there are background voxels for each of them, but at least 1 and at most `MOST_WEIGHT`.
+    """
+    inside, outside = (target == 1).sum((1, 2, 3)), (target == 0).sum((1, 2, 3))
+    weight = (outside / inside.clamp(min=1)).clamp(1.0, MOST_WEIGHT)[:, None, None, None]
+    weights = (target == 0).float() + weight * (target == 1)
+    entropy = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORED, reduction="none")
+    return ((entropy * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1.0)).mean()
+
+
 def foreground(logits: Tensor) -> Tensor:
     """Probability of the foreground, (B, z, y, x) float32."""
     return torch.softmax(logits.float(), dim=1)[:, 1]
 
 
-LOSSES = {"dice": dice_loss, "dice_ce": dice_and_cross_entropy, "patch_dice_ce": patch_dice_and_cross_entropy}
+LOSSES = {
+    "dice": dice_loss,
+    "dice_ce": dice_and_cross_entropy,
+    "patch_dice_ce": patch_dice_and_cross_entropy,
+    "balanced_dice_ce": patch_dice_and_balanced_entropy,
+}
