@@ -1,10 +1,10 @@
-"""Puts what the worker found into the scene: boxes, segments, table, probabilities. All of it at once, so that a cancelled run leaves nothing."""
+"""Puts what the worker found into the scene: boxes, segments, table, probabilities. Only when all is there: a cancelled run leaves nothing."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,26 @@ def showFound(parameters: Parameters, volume: Any, found: Found) -> None:
 
 def showSegmented(parameters: Parameters, volume: Any, result: Segmented, side: str | None) -> None:
     """After a segmentation: of everything, or of one side only, whose counterpart then stays untouched. Removes the result's files."""
-    with slicer.util.RenderBlocker():
-        found = [part.box for part in result.parts if part.box.source != "user"]
-        if side is None and len(found) == len(result.parts):
+    for _step in segmentedSteps(parameters, volume, result, side):
+        pass
+
+
+def segmentedSteps(parameters: Parameters, volume: Any, result: Segmented, side: str | None) -> Iterator[None]:
+    """`showSegmented` in steps, between which events may be served: together they would be felt as a halt."""
+    found = [part.box for part in result.parts if part.box.source != "user"]
+    if side is None and len(found) == len(result.parts):
+        with slicer.util.RenderBlocker():
             showBoxes(parameters, found, volume)
+        yield
+    with slicer.util.RenderBlocker():
         labels = [SideLabels(part.box.side, part.start_zyx, np.load(part.labels, allow_pickle=False)) for part in result.parts]
         showSegments(parameters, volume, labels, side)
+        parameters.segmentation.SetAttribute(f"{MANIFEST}.{side}" if side else MANIFEST, json.dumps(result.manifest))
+    yield
+    with slicer.util.RenderBlocker():
         showTable(parameters, volume, result.parts, side)
         for part in result.parts:
             showProbabilities(part, volume)
-        parameters.segmentation.SetAttribute(f"{MANIFEST}.{side}" if side else MANIFEST, json.dumps(result.manifest))
         parameters.warnings = "\n".join(result.warnings)
     shutil.rmtree(result.folder, ignore_errors=True)
 

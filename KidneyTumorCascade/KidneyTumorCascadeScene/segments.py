@@ -12,7 +12,7 @@ import slicer
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from KidneyTumorCascadeLib.geometry import Size
+from KidneyTumorCascadeLib.geometry import Size, mask_extent
 from KidneyTumorCascadeScene.parameters import BY_SIDE
 from KidneyTumorCascadeScene.structures import ALL, KIDNEY, Structure, structuresOf
 from KidneyTumorCascadeScene.volumes import orientedImage, placeBeside
@@ -76,12 +76,16 @@ class Segments:
 
     def _write(self, structure: Structure, start: Size, mask: Mask) -> None:
         """An empty segment is none: it could not be exported as DICOM."""
-        if not mask.any():
+        extent = mask_extent(mask)
+        found = mask[extent]
+        if not found.size:
             self._segmentation.RemoveSegment(structure.identifier)
             return
         if self._segmentation.GetSegment(structure.identifier) is None:
             self._add(structure)
-        image = orientedImage(mask.astype(np.uint8), start, self._volume)
+        # Slicer goes over every voxel that it is given several times, and of its box a kidney fills a part, a tumor less.
+        z, y, x = (first + part.start for first, part in zip(start, extent, strict=True))
+        image = orientedImage(found.view(np.uint8), (z, y, x), self._volume)
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.SetBinaryLabelmapToSegment(image, self._node, structure.identifier, logic.MODE_REPLACE, image.GetExtent())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,14 @@ from KidneyTumorCascadeLib.geometry import Box
 from KidneyTumorCascadeLib.worker_messages import PREPARING, Found, Segmented, Step
 from KidneyTumorCascadeLib.worker_protocol import FIND_KIDNEYS, SEGMENT, SEGMENT_BOXES
 from KidneyTumorCascadeScene import scene_results
-from KidneyTumorCascadeScene.engine import Engine
+from KidneyTumorCascadeScene.engine import Engine, alarm
 from KidneyTumorCascadeScene.environment import ensurePackages
 from KidneyTumorCascadeScene.open_scans import OpenScans
 from KidneyTumorCascadeScene.parameters import Parameters, optionsOf
 from KidneyTumorCascadeScene.roi_boxes import belongsTo, boxOf
+
+# Between two steps of showing a result. Without a pause the next step may come before what waits meanwhile: paint, mouse, other timers.
+PAUSE_MS = 10
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Workflow:
         self.run: Run | None = None
         self._scans = OpenScans(engine)
         self._waitingSides: list[tuple[Parameters, str]] = []
+        self._pause = alarm(PAUSE_MS, self._show)
+        self._stepsToShow: Iterator[None] = iter(())
 
     @property
     def busy(self) -> bool:
@@ -150,25 +155,35 @@ class Workflow:
             self.engine.cancel(run.request)
 
     def _take(self, run: Run, result: Mapping[str, Any]) -> None:
-        error: CascadeError | None = None
-        try:
-            self._show(run, result)
-        except CascadeError as problem:
-            error = problem
-        except Exception as problem:
-            logging.exception("The result cannot be shown.")
-            error = CascadeError(_("The result cannot be shown: {problem}").format(problem=problem))
-        self._end(run, error)
+        self._stepsToShow = self._steps(run, result)
+        self._show()
 
-    def _show(self, run: Run, result: Mapping[str, Any]) -> None:
-        if not slicer.mrmlScene.IsNodePresent(run.volume):
-            raise InputError(_("The CT was removed while it was segmented."))
+    def _steps(self, run: Run, result: Mapping[str, Any]) -> Iterator[None]:
         if run.method == FIND_KIDNEYS:
             run.result = Found.from_dict(result)
             scene_results.showFound(run.parameters, run.volume, run.result)
         else:
             run.result = Segmented.from_dict(result)
-            scene_results.showSegmented(run.parameters, run.volume, run.result, run.side)
+            yield from scene_results.segmentedSteps(run.parameters, run.volume, run.result, run.side)
+
+    def _show(self) -> None:
+        """Takes one step, and the next one when Qt's events have had their turn. What is being shown is shown to its end, cancelled or not."""
+        run = self.run
+        if run is None:
+            return
+        try:
+            if not slicer.mrmlScene.IsNodePresent(run.volume):
+                raise InputError(_("The CT was removed while it was segmented."))
+            next(self._stepsToShow)
+        except StopIteration:
+            self._end(run, None)
+        except CascadeError as problem:
+            self._end(run, problem)
+        except Exception as problem:
+            logging.exception("The result cannot be shown.")
+            self._end(run, CascadeError(_("The result cannot be shown: {problem}").format(problem=problem)))
+        else:
+            self._pause.start()
 
     def _end(self, run: Run, error: CascadeError | None) -> None:
         run.error, run.over = error, True

@@ -38,7 +38,9 @@ class Pulse:
         self._timer.start(5)
 
     def stop(self) -> None:
+        """What kept the event loop until now counts, a beat that it could not make any more included."""
         self._timer.stop()
+        self._beat()
 
     def _now(self) -> float:
         waited = int(SCHEDULE.read_text(encoding="ascii").split()[1]) / 1e9 if SCHEDULE.exists() else 0.0
