@@ -36,9 +36,7 @@ def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def patch_dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """As above, but Dice of each patch for itself, and their mean: a small tumor counts as much as a large one in another patch."""
-    counted, wanted = target != IGNORED, (target == 1).float()
-    dice = patch_dice(foreground(logits) * counted, wanted, PATCH_SMOOTH)
-    return 1.0 - dice.mean() + mean_entropy(logits, target)
+    return patch_dice_loss(logits, target) + mean_entropy(logits, target)
 
 
 def patch_dice_and_balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -46,9 +44,13 @@ def patch_dice_and_balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
     Where a network is sure that there is no tumor, Dice has no gradient, and a small tumor's voxels are few in a mean: only weight wakes it.
     """
-    counted, wanted = target != IGNORED, (target == 1).float()
-    dice = patch_dice(foreground(logits) * counted, wanted, PATCH_SMOOTH)
-    return 1.0 - dice.mean() + balanced_entropy(logits, target)
+    return patch_dice_loss(logits, target) + balanced_entropy(logits, target)
+
+
+def patch_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - soft Dice of the foreground of each patch, the mean over the patches."""
+    dice = patch_dice(foreground(logits) * (target != IGNORED), (target == 1).float(), PATCH_SMOOTH)
+    return 1.0 - dice.mean()
 
 
 def patch_dice(probability: Tensor, target: Tensor, smooth: float) -> Tensor:
