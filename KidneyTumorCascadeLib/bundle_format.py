@@ -8,8 +8,9 @@ A network: network (`VNetShape`), foreground (the labels that it finds), spacing
 name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
 (`ComponentRules`), within_body (look for kidneys in the body's extent only), thinned (look for them in fewer of the scan's voxels), mirrored
-(see every patch in a mirror, too), stretch (per pass: how many times as long as the network's a patch may be where that saves work). Spacings are
-optional: without one, the network's own holds; so are within_body, thinned and mirrored, false by default, and stretch, by default 1.
+(see every patch in a mirror, too), stretch (per pass: how many times as long as the network's a patch may be where that saves work),
+tumor_support (how probable kidney must be where a tumor is believed). Spacings are optional: without one, the network's own holds; so are
+within_body, thinned and mirrored, false by default, stretch, by default 1, and tumor_support, by default 0.5.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ PRESET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}"
 WEIGHTS_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors"
 SPACING_LIMITS = (0.1, 20.0)
 STRETCH_LIMITS = (1.0, 2.0)
+SUPPORT_LIMITS = (0.0, 0.5)
 PATCH_LIMITS = (8, 512)
 MOST_LEVELS, MOST_CONVOLUTIONS, MOST_CHANNELS, LARGEST_KERNEL = 7, 16, 256, 15
 Parsed = TypeVar("Parsed")
@@ -90,6 +92,7 @@ class Preset:
         stretch: how many times as long as the network's patch one may be along each axis, where fewer voxels then cover the image; 1 to 2, per
             pass where it is not 1.
         mirrored: every patch is seen twice, once with left and right exchanged, and the mean of both answers counts: in twice the time.
+        tumor_support: where the Kidney-V-Net takes tumors in, a tumor is believed only where it finds kidney more probable than this; 0 to 0.5.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Preset:
     thinned: bool = False
     mirrored: bool = False
     stretch: Mapping[str, float] = field(default_factory=dict)
+    tumor_support: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -265,6 +269,7 @@ def read_preset(name: str, values: Fields) -> Preset:
         thinned=optional_flag(values, "thinned"),
         mirrored=optional_flag(values, "mirrored"),
         stretch={key: stretch.number(key, *STRETCH_LIMITS) for key in PASSES if stretch.has(key)} if stretch else {},
+        tumor_support=values.number("tumor_support", *SUPPORT_LIMITS) if values.has("tumor_support") else Preset.tumor_support,
     )
     for fields in (values, overlap, *([spacing] if spacing else []), *([stretch] if stretch else [])):
         fields.done()

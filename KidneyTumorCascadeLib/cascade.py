@@ -111,6 +111,11 @@ class Cascade:
         self._rungs = ladder(engine)
         self._networks: dict[tuple[str, torch.device], nn.Module] = {}
 
+    @property
+    def tumor_support(self) -> float | None:
+        """How probable the Kidney-V-Net must find kidney where a tumor is believed; None where it was trained without tumors."""
+        return self.preset.tumor_support if TUMOR in self.bundle.stages["kidney"].foreground else None
+
     def find_kidneys(self, volume: Volume) -> FoundKidneys:
         """Boxes around the kidneys of a CT (HU, any orientation), by ROI-V-Net over the whole scan."""
         with self.timer.stage(FINDING):
@@ -139,8 +144,7 @@ class Cascade:
             grid = with_context(slices, scan.geometry, spacing, self.bundle.stages["kidney"].patch).resampled(spacing)
             kidney, tumor = self._on_ladder(lambda rung: self._predict(hu_on(grid, scan, rung), scan, ("kidney", "tumor"), rung, on_patch))
             target = scan.geometry.cropped(slices)
-            nested = TUMOR in self.bundle.stages["kidney"].foreground
-            labels = labels_on(target, kidney, tumor, grid, self.merge, nested)
+            labels = labels_on(target, kidney, tumor, grid, self.merge, self.tumor_support)
             labels, removals = apply_rules(labels, target, rules_for(box.side, self.preset.rules))
             kept = (Volume(kidney, grid), Volume(tumor, grid)) if self.keep_probabilities else None
             return SegmentedBox(LabelledBox(box, slices, labels), removals, kept)

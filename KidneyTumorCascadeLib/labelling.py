@@ -16,7 +16,7 @@ LEAST_PROBABILITY = 0.5
 Probability = NDArray[np.float32]
 
 
-def labels_on(target: Geometry, kidney: Probability, tumor: Probability, grid: Geometry, merge: str, nested: bool) -> NDArray[np.uint8]:
+def labels_on(target: Geometry, kidney: Probability, tumor: Probability, grid: Geometry, merge: str, support: float | None) -> NDArray[np.uint8]:
     """Labels (z, y, x) of the target's voxels: 0 background, 1 kidney, 2 tumor.
 
     Args:
@@ -25,7 +25,7 @@ def labels_on(target: Geometry, kidney: Probability, tumor: Probability, grid: G
         tumor: likewise, the Tumor-V-Net's.
         grid: the probabilities'.
         merge: the name of one of `MERGES`.
-        nested: the Kidney-V-Net was trained to call tumors kidney, too.
+        support: of a tumor by the Kidney-V-Net, as in `merging`.
     """
     labels = np.zeros(target.shape_zyx, dtype=np.uint8)
     z, y, x = reading_part((kidney > LEAST_PROBABILITY) | (tumor > LEAST_PROBABILITY), grid, target)
@@ -34,7 +34,7 @@ def labels_on(target: Geometry, kidney: Probability, tumor: Probability, grid: G
         slab = (slice(start, min(z.stop, start + step)), y, x)
         part = target.cropped(slab)
         p_kidney, p_tumor = (resample(values, grid, part) for values in (kidney, tumor))
-        labels[slab] = MERGES[merge](p_kidney, p_tumor, nested)
+        labels[slab] = MERGES[merge](p_kidney, p_tumor, support)
     return labels
 
 

@@ -2,8 +2,9 @@
 
 The publication describes the merging twice, by overlaying the masks and by comparing the probabilities; both are here. They agree on what is
 background and differ only in what they call kidney and what tumor. What is foreground depends on what the Kidney-V-Net was trained to find:
-without tumors, a voxel is foreground when at least one of the two networks says so; with tumors taken in, when the Kidney-V-Net does, and
-the Tumor-V-Net only divides it.
+without tumors, a voxel is foreground when at least one of the two networks says so; with tumors taken in, when the Kidney-V-Net does, or when
+the Tumor-V-Net does and the Kidney-V-Net supports it. Large tumors that bulge look least like kidney; a Tumor-V-Net that was trained around
+kidneys alone may say anything about what looks like none.
 """
 
 from __future__ import annotations
@@ -25,23 +26,24 @@ __all__ = ["MERGES", "ComponentRules", "Removal", "apply_rules", "compare", "ove
 KIDNEY, TUMOR = 1, 2
 
 
-def overlay(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False, threshold: float = 0.5) -> NDArray[np.uint8]:
-    """The tumor mask laid over the kidney mask: where both networks say yes, it is tumor.
+def overlay(p_kidney: Probability, p_tumor: Probability, support: float | None = None, threshold: float = 0.5) -> NDArray[np.uint8]:
+    """The tumor mask laid over the kidney mask.
 
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
-        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too: what it does not call kidney is then no tumor either.
+        support: where the Kidney-V-Net was trained to call tumors kidney, too: a voxel is tumor only when p_kidney is above this; with 0.5,
+            what it does not call kidney is no tumor either. None: it was trained without them, and they need none.
         threshold: a voxel belongs to a mask when its probability is above this.
 
     Returns:
         Labels (z, y, x).
     """
     kidney, tumor = p_kidney > threshold, p_tumor > threshold
-    return stack_masks(kidney, tumor & kidney if tumor_in_kidney else tumor)
+    return stack_masks(kidney, tumor if support is None else tumor & (p_kidney > support))
 
 
-def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool = False) -> NDArray[np.uint8]:
+def compare(p_kidney: Probability, p_tumor: Probability, support: float | None = None) -> NDArray[np.uint8]:
     """Foreground where it is more probable than background; there the more probable of kidney and tumor, tumor where they are equally so.
 
     Each network has its own background, 1 - p. A voxel is background when both call it that, so the probability of background is taken as
@@ -51,15 +53,16 @@ def compare(p_kidney: Probability, p_tumor: Probability, tumor_in_kidney: bool =
     Args:
         p_kidney: (z, y, x), the Kidney-V-Net's probability of kidney.
         p_tumor: (z, y, x), the Tumor-V-Net's probability of tumor.
-        tumor_in_kidney: the Kidney-V-Net was trained to call tumors kidney, too. Then p_kidney decides whether a voxel is either of the two,
-            and p_tumor against p_kidney - p_tumor which of them.
+        support: where the Kidney-V-Net was trained to call tumors kidney, too. Then p_kidney decides whether a voxel is either of the two,
+            and p_tumor against p_kidney - p_tumor which of them; but what the Tumor-V-Net calls tumor is that wherever p_kidney is above `support`.
+            None: it was trained without tumors.
 
     Returns:
         Labels (z, y, x).
     """
-    if tumor_in_kidney:
-        foreground = p_kidney > 0.5
-        return stack_masks(foreground, foreground & (p_tumor >= p_kidney - p_tumor))
+    if support is not None:
+        foreground, supported = p_kidney > 0.5, (p_tumor > 0.5) & (p_kidney > support)
+        return stack_masks(foreground, supported | foreground & (p_tumor >= p_kidney - p_tumor))
     return stack_masks(p_kidney > 0.5, (p_tumor > 0.5) & (p_tumor >= p_kidney))
 
 

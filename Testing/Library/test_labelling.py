@@ -34,24 +34,24 @@ def some_probabilities(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float
     spacing=st.tuples(*[st.floats(0.7, 5.0)] * 3),
     shift=st.tuples(*[st.floats(-6, 6)] * 3),
     merge=st.sampled_from(sorted(MERGES)),
-    nested=st.booleans(),
+    support=st.sampled_from([None, 0.0, 0.1, 0.5]),
 )
 def test_labels_are_those_of_probabilities_that_are_resampled_everywhere(
-    seed: int, spacing: tuple[float, float, float], shift: tuple[float, float, float], merge: str, nested: bool
+    seed: int, spacing: tuple[float, float, float], shift: tuple[float, float, float], merge: str, support: float | None
 ) -> None:
     kidney, tumor = some_probabilities(seed)
     target = Geometry((9, 11, 13), spacing, as_vector(np.add(GRID.origin, shift)))
-    expected = MERGES[merge](resample(kidney, GRID, target), resample(tumor, GRID, target), nested)
-    assert np.array_equal(labels_on(target, kidney, tumor, GRID, merge, nested), expected)
+    expected = MERGES[merge](resample(kidney, GRID, target), resample(tumor, GRID, target), support)
+    assert np.array_equal(labels_on(target, kidney, tumor, GRID, merge, support), expected)
 
 
 def test_slabs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     kidney, tumor = next(pair for pair in map(some_probabilities, range(100)) if (pair[0] > 0.5).sum() > 100)
     target = GRID.resampled((0.9, 0.9, 0.9))
-    whole = labels_on(target, kidney, tumor, GRID, "overlay", False)
+    whole = labels_on(target, kidney, tumor, GRID, "overlay", None)
     assert whole.any()
     monkeypatch.setattr(labelling, "SLAB_VOXELS", 1)
-    assert np.array_equal(labels_on(target, kidney, tumor, GRID, "overlay", False), whole)
+    assert np.array_equal(labels_on(target, kidney, tumor, GRID, "overlay", None), whole)
 
 
 def test_only_what_reads_the_mask_is_looked_at() -> None:
@@ -69,4 +69,4 @@ def test_a_target_beside_the_mask_reads_nothing() -> None:
     mask[8, 5, 5] = True
     below = GRID.cropped((slice(0, 3), slice(0, 12), slice(0, 14)))
     assert reading_part(mask, GRID, below) == (slice(0, 0), slice(0, 0), slice(0, 0))
-    assert not labels_on(below, mask.astype(np.float32), mask.astype(np.float32), GRID, "overlay", False).any()
+    assert not labels_on(below, mask.astype(np.float32), mask.astype(np.float32), GRID, "overlay", None).any()

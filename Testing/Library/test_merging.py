@@ -108,7 +108,7 @@ def test_compare_takes_the_most_probable_of_nested_classes(seed: int) -> None:
     kidney = rng.random((4, 5, 6), dtype=np.float32)
     tumor = kidney * rng.random((4, 5, 6), dtype=np.float32)
     classes = np.stack((1.0 - kidney, kidney - tumor, tumor))
-    labels = compare(kidney, tumor, tumor_in_kidney=True)
+    labels = compare(kidney, tumor, support=0.5)
     assert np.array_equal(labels > 0, kidney > 0.5)
     inside = labels > 0
     assert np.array_equal(labels[inside], 1 + (classes[2] >= classes[1])[inside])
@@ -116,15 +116,24 @@ def test_compare_takes_the_most_probable_of_nested_classes(seed: int) -> None:
 
 def test_a_tumor_half_seen_inside_a_certain_kidney_makes_no_hole() -> None:
     kidney, tumor = np.full((1, 1, 1), 0.9, dtype=np.float32), np.full((1, 1, 1), 0.46, dtype=np.float32)
-    assert compare(kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 2
-    assert overlay(kidney, tumor, tumor_in_kidney=True)[0, 0, 0] == 1
+    assert compare(kidney, tumor, support=0.5)[0, 0, 0] == 2
+    assert overlay(kidney, tumor, support=0.5)[0, 0, 0] == 1
 
 
 @pytest.mark.parametrize("name", sorted(MERGES))
 def test_where_tumors_are_kidney_too_there_is_no_tumor_outside(name: str) -> None:
     kidney, tumor = np.full((1, 1, 1), 0.3, dtype=np.float32), np.full((1, 1, 1), 0.9, dtype=np.float32)
-    assert MERGES[name](kidney, tumor, True)[0, 0, 0] == 0
-    assert MERGES[name](kidney, tumor, False)[0, 0, 0] == 2
+    assert MERGES[name](kidney, tumor, 0.5)[0, 0, 0] == 0
+    assert MERGES[name](kidney, tumor, None)[0, 0, 0] == 2
+
+
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(MERGES)), support=st.sampled_from([0.0, 0.125, 0.25, 0.5]))
+def test_a_tumor_needs_the_support_of_the_kidney_network(seed: int, name: str, support: float) -> None:
+    """Less support adds tumor where Tumor-V-Net says so and Kidney-V-Net is above it, and changes nothing else."""
+    kidney, tumor = random_probabilities(seed)
+    strict, lenient = MERGES[name](kidney, tumor, 0.5), MERGES[name](kidney, tumor, support)
+    added = (kidney <= 0.5) & (kidney > support) & (tumor > 0.5)
+    assert np.array_equal(lenient, np.where(added, 2, strict))
 
 
 def test_not_a_number_is_background() -> None:

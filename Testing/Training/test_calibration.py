@@ -102,25 +102,24 @@ def test_only_the_box_counts_and_each_network_by_its_own_labels() -> None:
     labels[:4, :, :6], labels[4:6, :, :6], labels[:, :, 6:] = 1, 2, 2
     wrong_outside = np.where(np.arange(12) < 6, labels > 0, 0.0)
     boxes = [boxed(wrong_outside, np.where(np.arange(12) < 6, labels == 2, 0.0))]
-    tables = reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1, 2)))
+    tables = reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1, 2)), 0.5)
     assert tables["kidney"].voxels.sum() == tables["tumor"].voxels.sum() == 8 * 10 * 6
     assert tables["kidney"].expected_error == tables["tumor"].expected_error == 0.0
     assert (tables["kidney"].positives.sum(), tables["tumor"].positives.sum()) == (6 * 60, 2 * 60)
-    assert reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1,)))["kidney"].positives.sum() == 4 * 60
-    assert list(reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1,)), ["kidney"])) == ["kidney"]
+    assert reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1,)), None)["kidney"].positives.sum() == 4 * 60
+    assert list(reliability_in_boxes(boxes, Volume(labels, GEOMETRY), bundle_with((1,)), None, ["kidney"])) == ["kidney"]
 
 
 def test_tumor_outside_what_is_called_kidney_counts_as_merging_takes_it() -> None:
     empty = Volume(np.zeros(GEOMETRY.shape_zyx, dtype=np.uint8), GEOMETRY)
     boxes = [boxed(np.full(GEOMETRY.shape_zyx, 0.25), np.full(GEOMETRY.shape_zyx, 0.75))]
-    nested = reliability_in_boxes(boxes, empty, bundle_with((1, 2)))["tumor"]
-    beside = reliability_in_boxes(boxes, empty, bundle_with((1,)))["tumor"]
-    assert (nested.expected_error, beside.expected_error) == (0.25, 0.75)
+    errors = [reliability_in_boxes(boxes, empty, bundle_with((1, 2)), support)["tumor"].expected_error for support in (0.5, 0.25, 0.125, 0.0, None)]
+    assert errors == [0.25, 0.5, 0.75, 0.75, 0.75]
 
 
 def test_boxes_without_probabilities_give_empty_tables() -> None:
     part = LabelledBox(box_of_slices(HALF, GEOMETRY, "right", "given"), HALF, np.zeros((8, 10, 6), np.uint8))
-    tables = reliability_in_boxes([SegmentedBox(part, [])], Volume(np.zeros((8, 10, 12), np.uint8), GEOMETRY), bundle_with((1, 2)))
+    tables = reliability_in_boxes([SegmentedBox(part, [])], Volume(np.zeros((8, 10, 12), np.uint8), GEOMETRY), bundle_with((1, 2)), 0.5)
     assert not any(table.used.any() for table in tables.values())
 
 

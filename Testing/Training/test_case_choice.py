@@ -35,13 +35,19 @@ def test_faint_tumors_are_not_drawn() -> None:
     assert [choice.weight(case_with(hu)) for hu in (None, 131, 130, 160)] == [1.0, 0.0, 1.0, 0.0]
 
 
+def test_faint_tumors_that_are_large_enough_to_bulge_are_drawn() -> None:
+    choice = CaseChoice(least_contrast_hu=20.0, faint_tumor_ml=2.0)
+    assert [choice.weight(case_with(150, edge)) for edge in (12, 13)] == [0.0, 1.0]
+    assert choice.weight(case_with(60, 5)) == 1.0
+
+
 def test_small_tumors_are_drawn_more_often() -> None:
     choice = CaseChoice(small_tumor_ml=2.0, small_tumor_weight=3.0)
     assert [choice.weight(case_with(60, edge)) for edge in (10, 13)] == [3.0, 1.0]
     assert choice.weight(case_with(None)) == 1.0
 
 
-@pytest.mark.parametrize("settings", [{"least_contrast_hu": -1.0}, {"small_tumor_ml": -1.0}, {"small_tumor_weight": 0.0}])
+@pytest.mark.parametrize("settings", [{"least_contrast_hu": -1.0}, {"faint_tumor_ml": -1.0}, {"small_tumor_ml": -1.0}, {"small_tumor_weight": 0.0}])
 def test_impossible_numbers_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="unlike"):
         CaseChoice(**settings)

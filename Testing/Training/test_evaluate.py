@@ -37,7 +37,7 @@ def finding(labels: np.ndarray) -> Cascade:
     def segment(scan: Volume) -> SimpleNamespace:
         return SimpleNamespace(labels=Volume(labels, scan.geometry), warnings=["odd"], boxes=[])
 
-    return cast(Cascade, SimpleNamespace(segment=segment, bundle=None))
+    return cast(Cascade, SimpleNamespace(segment=segment, bundle=None, tumor_support=0.5))
 
 
 def row_of(case: Case, labels: np.ndarray | None, has_tumors: bool, found: np.ndarray, **known: Any) -> Row:

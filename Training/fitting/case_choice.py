@@ -15,26 +15,29 @@ class CaseChoice:
 
     Attributes:
         least_contrast_hu: cases whose tumors differ less than this from the kidney (medians) are not drawn: nobody could learn to see them.
+        faint_tumor_ml: tumors of this or more are drawn however faint they are, as they bulge; null: none are.
         small_tumor_ml: tumors of less than this are small.
         small_tumor_weight: how many times as often as others cases with small tumors are drawn.
     """
 
     least_contrast_hu: float = 0.0
+    faint_tumor_ml: float | None = None
     small_tumor_ml: float = 0.0
     small_tumor_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.least_contrast_hu < 0 or self.small_tumor_ml < 0 or self.small_tumor_weight <= 0:
-            raise ValueError(f"least_contrast_hu and small_tumor_ml are 0 or more and small_tumor_weight is above 0, unlike {self}")
+        if min(self.least_contrast_hu, self.faint_tumor_ml or 0.0, self.small_tumor_ml) < 0 or self.small_tumor_weight <= 0:
+            raise ValueError(f"least_contrast_hu, faint_tumor_ml and small_tumor_ml are 0 or more and small_tumor_weight is above 0, unlike {self}")
 
     def weight(self, case: Case) -> float:
         """How often a case is drawn, 1 being usual."""
         tumor = case.labels == TUMOR
         if not tumor.any():
             return 1.0
-        if tumor_contrast_hu(case) < self.least_contrast_hu:
-            return 0.0
         volume_ml = np.count_nonzero(tumor) * case.spacing_mm**3 / 1000.0
+        bulges = self.faint_tumor_ml is not None and volume_ml >= self.faint_tumor_ml
+        if not bulges and tumor_contrast_hu(case) < self.least_contrast_hu:
+            return 0.0
         return self.small_tumor_weight if volume_ml < self.small_tumor_ml else 1.0
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib.bundle import Bundle
-from KidneyTumorCascadeLib.cascade import TUMOR, SegmentedBox
+from KidneyTumorCascadeLib.cascade import SegmentedBox
 from KidneyTumorCascadeLib.errors import SetupError
 from KidneyTumorCascadeLib.geometry import Geometry, Slices
 from KidneyTumorCascadeLib.report import write_bytes_atomically
@@ -104,34 +104,39 @@ def reliability(probabilities: NDArray[Any], foreground: NDArray[np.bool_]) -> R
     )
 
 
-def reliability_in_boxes(boxes: Sequence[SegmentedBox], labels: Volume, bundle: Bundle, regions: Sequence[str] = REGIONS) -> dict[str, Reliability]:
+def reliability_in_boxes(
+    boxes: Sequence[SegmentedBox], labels: Volume, bundle: Bundle, support: float | None, regions: Sequence[str] = REGIONS
+) -> dict[str, Reliability]:
     """The tables of kidney and tumor in the boxes of one scan, on the networks' own voxels.
 
     Args:
         boxes: with their probabilities.
         labels: the reference in LPS order.
         bundle: tells which labels each network takes for foreground.
+        support: of a tumor by the Kidney-V-Net, as in `merging`.
         regions: which of the two tables are wanted.
     """
     tables = {region: Reliability.none() for region in regions}
     for box in boxes:
-        for region, volume in probabilities_of(box, bundle).items():
+        for region, volume in probabilities_of(box, support).items():
             if region in tables:
                 tables[region] += reliability_in_box(volume, box.part.slices, labels, bundle.stages[region].foreground)
     return tables
 
 
-def probabilities_of(box: SegmentedBox, bundle: Bundle) -> dict[str, Volume]:
+def probabilities_of(box: SegmentedBox, support: float | None) -> dict[str, Volume]:
     """What a box's probabilities mean once they are merged; empty when they were not kept.
 
-    Where Kidney-V-Net takes tumors in, merging believes Tumor-V-Net only where both find something: the smaller of the two probabilities counts.
-    Elsewhere, Tumor-V-Net need not have learned anything.
+    Where Kidney-V-Net takes tumors in, merging believes Tumor-V-Net only where it has the support of the other: tumor is no more probable than
+    kidney, with kidney's probabilities stretched such that the support becomes 0.5. Elsewhere, Tumor-V-Net need not have learned anything.
     """
     if box.probabilities is None:
         return {}
     kidney, tumor = box.probabilities
-    if TUMOR in bundle.stages["kidney"].foreground:
-        tumor = replace(tumor, voxels=np.minimum(kidney.voxels, tumor.voxels))
+    if support is not None:
+        # Without any support needed, whatever kidney has is enough.
+        most = kidney.voxels * np.float32(0.5 / support) if support else np.float32(1.0)
+        tumor = replace(tumor, voxels=np.minimum(most, tumor.voxels))
     return {"kidney": kidney, "tumor": tumor}
 
 

@@ -112,7 +112,7 @@ def detection_of(labels: Volume, trial: Trial) -> Detection:
 def calibration_of(trial: Trial, result: Segmentation, cascade: Cascade) -> dict[str, Any]:
     """The reliability tables, of kidney alone where the reference marks no tumors."""
     regions = REGIONS if trial.has_tumors else REGIONS[:1]
-    tables = reliability_in_boxes(result.boxes, reference_of(trial), cascade.bundle, regions)
+    tables = reliability_in_boxes(result.boxes, reference_of(trial), cascade.bundle, cascade.tumor_support, regions)
     return {region: table.to_dict() for region, table in tables.items()}
 
 
