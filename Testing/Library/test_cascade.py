@@ -20,7 +20,7 @@ from KidneyTumorCascadeLib.errors import Cancelled, InputError, SetupError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Box, Geometry, box_of_slices
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
 from KidneyTumorCascadeLib.memory_ladder import ladder
-from KidneyTumorCascadeLib.normalization import normalization_from_dict
+from KidneyTumorCascadeLib.normalization import for_scan
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom, orientations
 from KidneyTumorCascadeLib.sliding_window import sliding_window
 from KidneyTumorCascadeLib.volume import Volume
@@ -91,7 +91,8 @@ def test_blocks_are_found_boxed_and_labelled(cascade: Cascade) -> None:
 def test_a_tumor_that_the_kidney_network_only_supports_is_one_where_the_preset_says_so(bundle_folder: Path) -> None:
     """The core is a little too dark for a Kidney-V-Net that gives it a probability of 0.23, and the rest of the blocks far too dark."""
     content, found = read_description(bundle_folder), {}
-    core = float(normalization_from_dict(content["networks"]["kidney"]["normalization"]).apply(torch.tensor(390.0)))
+    normalization = for_scan(load_bundle(bundle_folder).stages["kidney"].normalization, two_blocks().voxels)
+    core = float(normalization.apply(torch.tensor(390.0)))
     for support in (0.5, 0.1):
         content["presets"]["standard"]["tumor_support"] = support
         write_description(bundle_folder, content)

@@ -43,7 +43,7 @@ def test_the_wide_network_says_the_same(norm: str) -> None:
 
 def test_the_two_of_a_pair_learn_different_things() -> None:
     wide = widened(network_of(replace(DEEP, norm="instance")), 3)
-    dice_loss(wide(torch.randn(1, 1, 16, 16, 16)), torch.ones(1, 16, 16, 16)).backward()
+    dice_loss(wide(torch.randn(1, 1, 16, 16, 16)), torch.ones(1, 16, 16, 16)).backward()  # type: ignore[no-untyped-call]
     for name, parameter in wide.named_parameters():
         if name.endswith("convolution.weight") or (".convolutions." in name and name.endswith("weight")):
             gradient = parameter.grad
