@@ -9,8 +9,9 @@ name), sha256.
 A preset: description, boxes (`BoxRules`), overlap and spacing_mm (per pass "roi" and "kidney"; the latter also for tumor), merge, rules
 (`ComponentRules`), within_body (look for kidneys in the body's extent only), thinned (look for them in fewer of the scan's voxels), mirrored
 (see every patch in a mirror, too), stretch (per pass: how many times as long as the network's a patch may be where that saves work),
-tumor_support (how probable kidney must be where a tumor is believed). Spacings are optional: without one, the network's own holds; so are
-within_body, thinned and mirrored, false by default, stretch, by default 1, and tumor_support, by default 0.5.
+tumor_support (how probable kidney must be where a tumor is believed), min_tumor_peak (how probable a tumor must be somewhere). Spacings are
+optional: without one, the network's own holds; so are within_body, thinned and mirrored, false by default, stretch, by default 1,
+tumor_support, by default 0.5, and min_tumor_peak, by default 0.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Preset:
             pass where it is not 1.
         mirrored: every patch is seen twice, once with left and right exchanged, and the mean of both answers counts: in twice the time.
         tumor_support: where the Kidney-V-Net takes tumors in, a tumor is believed only where it finds kidney more probable than this; 0 to 0.5.
+        min_tumor_peak: a tumor that is nowhere more probable than this is none.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Preset:
     mirrored: bool = False
     stretch: Mapping[str, float] = field(default_factory=dict)
     tumor_support: float = 0.5
+    min_tumor_peak: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,7 @@ def read_preset(name: str, values: Fields) -> Preset:
         mirrored=optional_flag(values, "mirrored"),
         stretch={key: stretch.number(key, *STRETCH_LIMITS) for key in PASSES if stretch.has(key)} if stretch else {},
         tumor_support=values.number("tumor_support", *SUPPORT_LIMITS) if values.has("tumor_support") else Preset.tumor_support,
+        min_tumor_peak=values.number("min_tumor_peak", 0.0, 1.0) if values.has("min_tumor_peak") else Preset.min_tumor_peak,
     )
     for fields in (values, overlap, *([spacing] if spacing else []), *([stretch] if stretch else [])):
         fields.done()

@@ -23,7 +23,7 @@ from KidneyTumorCascadeLib.errors import InputError, SetupError
 from KidneyTumorCascadeLib.geometry import Box, Geometry, Size, Slices, Vector
 from KidneyTumorCascadeLib.kidney_boxes import NOTHING_FOUND, FoundKidneys, adaptive_boxes, fixed_boxes
 from KidneyTumorCascadeLib.labelled_box import LabelledBox
-from KidneyTumorCascadeLib.labelling import labels_on
+from KidneyTumorCascadeLib.labelling import labels_on, without_faint_tumors
 from KidneyTumorCascadeLib.memory_ladder import Rung, climb_down, ladder
 from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.normalization import for_scan
@@ -47,7 +47,7 @@ class SegmentedBox:
 
     Attributes:
         part: labels (z, y, x) of the box's voxels, and where they lie in the scan seen in LPS order.
-        removals: what the component rules took away.
+        removals: what was not believed: faint tumors, and what the component rules took away.
         probabilities: foreground of Kidney-V-Net and Tumor-V-Net on the network's own grid, if they were asked for.
     """
 
@@ -144,10 +144,11 @@ class Cascade:
             grid = with_context(slices, scan.geometry, spacing, self.bundle.stages["kidney"].patch).resampled(spacing)
             kidney, tumor = self._on_ladder(lambda rung: self._predict(hu_on(grid, scan, rung), scan, ("kidney", "tumor"), rung, on_patch))
             target = scan.geometry.cropped(slices)
-            labels = labels_on(target, kidney, tumor, grid, self.merge, self.tumor_support)
+            believed, faint = without_faint_tumors(kidney, tumor, grid, self.merge, self.tumor_support, self.preset.min_tumor_peak)
+            labels = labels_on(target, kidney, believed, grid, self.merge, self.tumor_support)
             labels, removals = apply_rules(labels, target, rules_for(box.side, self.preset.rules))
             kept = (Volume(kidney, grid), Volume(tumor, grid)) if self.keep_probabilities else None
-            return SegmentedBox(LabelledBox(box, slices, labels), removals, kept)
+            return SegmentedBox(LabelledBox(box, slices, labels), faint + removals, kept)
 
     def segment(self, volume: Volume, boxes: Sequence[Box] | None = None) -> Segmentation:
         """The whole cascade over a CT. Boxes that are given are segmented as they are; without any the kidneys are found first."""

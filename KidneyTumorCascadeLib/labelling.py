@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from KidneyTumorCascadeLib.component_rules import TUMOR, Removal, parts_of, removal
 from KidneyTumorCascadeLib.geometry import Geometry, Slices
 from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.resampling import axis_matrices, resample
@@ -36,6 +37,26 @@ def labels_on(target: Geometry, kidney: Probability, tumor: Probability, grid: G
         p_kidney, p_tumor = (resample(values, grid, part) for values in (kidney, tumor))
         labels[slab] = MERGES[merge](p_kidney, p_tumor, support)
     return labels
+
+
+def without_faint_tumors(
+    kidney: Probability, tumor: Probability, grid: Geometry, merge: str, support: float | None, least_peak: float
+) -> tuple[Probability, list[Removal]]:
+    """The Tumor-V-Net's probabilities without the tumors that are nowhere as probable as `least_peak`, and what that took away.
+
+    A tumor is what `labels_on` would call one, connected; the other arguments are its own. Elsewhere the probabilities are as they were:
+    of a tumor that is believed nothing is lost (thresholds with hysteresis: Canny, IEEE PAMI 8(6), 1986, section VI).
+    """
+    if not least_peak:
+        return tumor, []
+    parts = parts_of(MERGES[merge](kidney, tumor, support) == TUMOR, grid)
+    faint = [part for part in parts if tumor[part.slices][part.mask].max() < least_peak]
+    if not faint:
+        return tumor, []
+    result = tumor.copy()
+    for part in faint:
+        result[part.slices][part.mask] = 0.0
+    return result, [removal("min_tumor_peak", faint)]
 
 
 def reading_part(mask: NDArray[np.bool_], source: Geometry, target: Geometry) -> Slices:

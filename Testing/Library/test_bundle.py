@@ -141,6 +141,7 @@ def test_an_unknown_preset_names_the_known_ones(folder: Path) -> None:
         (setter("presets.fast.thinned", 0), "presets.fast.thinned must be true or false"),
         (setter("presets.fast.stretch", {"roi": 0.5}), "presets.fast.stretch.roi must be a number from 1 to 2"),
         (setter("presets.fast.stretch", {"tumor": 1.5}), "presets.fast.stretch.tumor is not known"),
+        (setter("presets.fast.min_tumor_peak", 1.5), "presets.fast.min_tumor_peak must be a number from 0 to 1"),
         (setter("presets.fast.tumor_support", 0.6), "presets.fast.tumor_support must be a number from 0 to 0.5"),
         (setter("presets.fast.stretch", 1.5), "presets.fast.stretch must be an object"),
         (setter("presets.fast.spacing_mm.tumor", [1, 1, 1]), "presets.fast.spacing_mm.tumor is not known"),

@@ -102,6 +102,20 @@ def test_a_tumor_that_the_kidney_network_only_supports_is_one_where_the_preset_s
     assert found[0.1][two_blocks().voxels == 390].mean() > 1.8
 
 
+def test_a_faint_tumor_is_kidney_where_the_preset_says_so_and_is_told(bundle_folder: Path) -> None:
+    content, results = read_description(bundle_folder), {}
+    tumor = float(for_scan(load_bundle(bundle_folder).stages["tumor"].normalization, two_blocks().voxels).apply(torch.tensor(390.0)))
+    for least in (0.0, 0.99):
+        content["presets"]["standard"]["min_tumor_peak"] = least
+        write_description(bundle_folder, content)
+        results[least] = with_networks(Cascade(load_bundle(bundle_folder), CPU), 0.5, 0.5, tumor - 0.05).segment(two_blocks())
+    core = two_blocks().voxels == 390
+    assert [int(np.median(result.labels.voxels[core])) for result in results.values()] == [2, 1]
+    assert not (results[0.99].labels.voxels == 2).any()
+    told = [[entry.rule for box in result.boxes for entry in box.removals] for result in results.values()]
+    assert told == [[], ["min_tumor_peak"]]
+
+
 def test_boxes_that_are_given_are_not_looked_for(cascade: Cascade) -> None:
     scan = two_blocks()
     with_networks(cascade, 0.5, 0.5, 2.5)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from KidneyTumorCascadeLib import labelling
 from KidneyTumorCascadeLib.geometry import Geometry, as_vector
-from KidneyTumorCascadeLib.labelling import labels_on, reading_part
+from KidneyTumorCascadeLib.labelling import labels_on, reading_part, without_faint_tumors
 from KidneyTumorCascadeLib.merging import MERGES
 from KidneyTumorCascadeLib.resampling import resample
 
@@ -52,6 +52,25 @@ def test_slabs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole.any()
     monkeypatch.setattr(labelling, "SLAB_VOXELS", 1)
     assert np.array_equal(labels_on(target, kidney, tumor, GRID, "overlay", None), whole)
+
+
+@pytest.mark.parametrize("merge", sorted(MERGES))
+@pytest.mark.parametrize("support", [None, 0.1, 0.5])
+def test_a_tumor_that_is_nowhere_probable_enough_is_none(merge: str, support: float | None) -> None:
+    """Two tumors in a kidney, of which one is surer in a single voxel; on finer voxels too, nothing of the other is left, and all of the first."""
+    kidney, tumor = np.full(GRID.shape_zyx, 0.6, np.float32), np.full(GRID.shape_zyx, 0.1, np.float32)
+    tumor[2:5, 2:5, 2:5] = tumor[7:9, 7:10, 7:12] = 0.7
+    tumor[3, 3, 3] = 0.96
+    result, removals = without_faint_tumors(kidney, tumor, GRID, merge, support, 0.95)
+    assert np.array_equal(result, np.where(tumor == np.float32(0.7), np.where(np.arange(14) < 6, tumor, 0), tumor))
+    assert [(entry.rule, entry.count, round(entry.ml, 6)) for entry in removals] == [("min_tumor_peak", 1, 0.24)]
+    fine = GRID.resampled((0.9, 0.9, 0.9))
+    before, after = (labels_on(fine, kidney, values, GRID, merge, support) == 2 for values in (tumor, result))
+    first = np.indices(before.shape)[2] < 14
+    assert np.array_equal(after, before & first)
+    assert 0 < np.count_nonzero(after) < np.count_nonzero(before)
+    assert without_faint_tumors(kidney, tumor, GRID, merge, support, 0.0) == (tumor, [])
+    assert without_faint_tumors(kidney, tumor, GRID, merge, support, 0.7)[0] is tumor
 
 
 def test_only_what_reads_the_mask_is_looked_at() -> None:
