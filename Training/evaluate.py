@@ -57,7 +57,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         rows = [done(trial, cascade, worst, bool(arguments.pictures)) for trial in trials]
         if not rows:
             raise InputError("There is nothing to evaluate on; give --data with --index, --sources or --pool that have cases of that split.")
-        about = {"schema": SCHEMA, "preset": arguments.preset, "bundle": bundle.summary(), "weights": weight_hashes(bundle)}
+        about = {"schema": SCHEMA, "preset": arguments.preset, "measured_on": measured_on(arguments), "bundle": bundle.summary()}
+        about["weights"] = weight_hashes(bundle)
     write_json(arguments.out, {**about, "cases": [asdict(row) for row in rows]})
     write_text_atomically(arguments.out.with_suffix(".csv"), as_csv(rows))
     print(f"\n{table(rows)}")
@@ -97,6 +98,12 @@ def bundle_of(arguments: argparse.Namespace) -> Iterator[Bundle]:
     else:
         with temporary_bundle(arguments.config, arguments.runs) as folder:
             yield load_bundle(folder)
+
+
+def measured_on(arguments: argparse.Namespace) -> str:
+    """The options that say what was evaluated on, without the names of one computer's folders: for the model card."""
+    named = (("--data DATA --index POOL/index.json", arguments.index), ("--sources SOURCES.json", arguments.sources), ("--pool POOL", arguments.pool))
+    return " ".join([*(option for option, given in named if given), f"--split {arguments.split}"])
 
 
 def weight_hashes(bundle: Bundle) -> dict[str, str]:

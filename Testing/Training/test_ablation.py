@@ -12,8 +12,10 @@ import pytest
 from KidneyTumorCascadeLib.errors import InputError
 from Training import ablation
 from Training.cases import Case
+from Training.fitting.settings import read_config, read_settings
 
-SMOKE = Path(__file__).parents[2] / "Training" / "configs" / "smoke.json"
+CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
+SMOKE = CONFIGS / "smoke.json"
 
 
 def write_pool(pool: Path) -> None:
@@ -50,6 +52,20 @@ def test_patterns_that_fit_nothing_are_refused(tmp_path: Path) -> None:
     write_pool(tmp_path / "pool")
     with pytest.raises(InputError, match="No training case"):
         ablation.link_pool(tmp_path / "pool", ["nothing*"], tmp_path / "linked")
+
+
+@pytest.mark.parametrize("runs", ["ablation.json", "ablation_tumor.json"])
+def test_the_shipped_runs_begin_with_networks_of_their_own_shape(runs: str, tmp_path: Path) -> None:
+    """A run cannot begin with weights of another shape; what a configuration extends may change that behind its back."""
+    config = read_config(CONFIGS / "coarse.json")
+    listed = ablation.read_runs(CONFIGS / runs)
+    shapes = {}
+    for run in listed:
+        changed = tmp_path / f"{run.name}.json"
+        changed.write_text(json.dumps(ablation.changed_config(config, run)))
+        shapes[run.name] = read_settings(changed, run.stage).shape
+        assert not run.init or shapes[run.name].base_channels == shapes[run.init].base_channels
+    assert len(shapes) == len(listed)
 
 
 def test_settings_change_one_stage_only() -> None:

@@ -55,6 +55,28 @@ def test_what_was_found_right_scores_one(body_with_tumor: Case) -> None:
     assert row.warnings == ["odd"]
 
 
+def test_the_kidneys_hu_tell_of_contrast_and_are_those_of_the_reference(body_with_tumor: Case) -> None:
+    """Tumor does not count, nor does what was found; a scan turned round in memory has the same HU."""
+    labels, hu = body_with_tumor.labels, np.where(body_with_tumor.labels == 2, 900, body_with_tumor.hu + 1000 * (body_with_tumor.labels == 1))
+    changed = replace(body_with_tumor, hu=hu.astype(np.int16))
+    expected = float(np.median(changed.hu[labels == 1]))
+    assert row_of(changed, labels, True, (labels > 5).astype(np.uint8)).kidney_hu == expected
+    turned = Volume(changed.hu[:, ::-1], replace(changed.geometry, direction=(1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)))
+    row, _ = segment_and_score(Trial("a", turned, Volume(labels[:, ::-1], turned.geometry), False, True), finding(labels[:, ::-1]))
+    assert row.kidney_hu == expected
+    assert row_of(changed, None, True, labels).kidney_hu is None
+
+
+def test_what_was_measured_on_names_no_folder_of_this_computer(tmp_path: Path) -> None:
+    words = [str(tmp_path / "out.json"), "--bundle", "default"]
+    assert evaluate.measured_on(evaluate.parse([*words, "--sources", "/here/s.json", "--pool", "/here/p"])) == (
+        "--sources SOURCES.json --pool POOL --split validation"
+    )
+    assert evaluate.measured_on(evaluate.parse([*words, "--data", "/here", "--index", "/here/i.json", "--split", "all"])) == (
+        "--data DATA --index POOL/index.json --split all"
+    )
+
+
 def test_a_missed_tumor_is_infinitely_far_and_not_found(body_with_tumor: Case) -> None:
     row = row_of(body_with_tumor, body_with_tumor.labels, True, (body_with_tumor.labels > 0).astype(np.uint8))
     assert (row.kidney_dice, row.tumor_dice, row.mean_dice, row.tumor_hd95_mm) == (1.0, 0.0, 0.5, math.inf)
@@ -191,10 +213,10 @@ def test_trainings_are_evaluated_as_the_bundle_that_they_become(
     what = ["--runs", str(runs), "--config", str(SMOKE), "--sources", str(sources), "--pool", str(pool)]
     assert evaluate.main([str(out), *what, "--split", "all", "--device", "cpu"]) == 0
     (written,) = read_evaluations(out)
-    assert [(case["name"], case["trained_on"], case["synthetic"]) for case in written["cases"]] == [
-        ("real", True, False),
-        ("phantom_10000", True, True),
-        ("phantom_20000", False, True),
+    assert [(case["name"], case["trained_on"], case["origin"]) for case in written["cases"]] == [
+        ("real", True, REAL),
+        ("phantom_10000", True, PHANTOM),
+        ("phantom_20000", False, PHANTOM),
     ]
     assert all(0.0 <= case["kidney_dice"] <= 1.0 for case in written["cases"])
     export_bundle.export(SMOKE, runs, tmp_path / "bundle", "0.0.2", [out])

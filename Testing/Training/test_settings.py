@@ -42,6 +42,14 @@ def test_configurations_can_be_trained_and_make_bundles(path: Path, stage: str) 
     assert all(PATCH_LIMITS[0] <= edge <= PATCH_LIMITS[1] and edge % found.shape.divisor == 0 for edge in found.sampling.patch)
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_only_the_default_bundle_is_described_as_such(path: Path) -> None:
+    """Whoever trains by a configuration gets a card of their own weights, not the facts and limits of those that ship."""
+    about = read_config(path).get("bundle", {})
+    assert ("limits" in about) == ("reproduce" in about) == (about.get("name") == "default") == (path.stem == "default_bundle")
+    assert ("TCIA" in json.dumps(about)) == (path.stem == "default_bundle")
+
+
 def test_a_stages_own_settings_come_before_the_common_ones() -> None:
     assert read_settings(SMOKE, "kidney").sampling.foreground == (1, 2)
     assert read_settings(SMOKE, "tumor").sampling.foreground == (2,)

@@ -1,7 +1,7 @@
 """What `Training/evaluate.py` and `Training/merge_evaluations.py` write, read back.
 
-An evaluation has the measurements of one set of weights: {"schema", "preset", "bundle", "weights": {stage: SHA-256}, "cases": [...]}; a case is
-a `scoring.Row`. A merged file has several: {"schema", "merged": [evaluation, ...]}.
+An evaluation has the measurements of one set of weights: {"schema", "preset", "measured_on", "bundle", "weights": {stage: SHA-256},
+"cases": [...]}; a case is a `scoring.Row`. A merged file has several: {"schema", "merged": [evaluation, ...]}.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.json_fields import load_json
 from Training.measuring.scoring import Row
 
-SCHEMA = 2
+SCHEMA = 3
 Case = Mapping[str, Any]
 Evaluation = Mapping[str, Any]
-ABOUT_FIELDS = {"schema", "preset", "bundle", "weights", "cases"}
+ABOUT_FIELDS = {"schema", "preset", "measured_on", "bundle", "weights", "cases"}
 CASE_FIELDS = {field.name for field in fields(Row)}
 
 
@@ -63,11 +63,13 @@ class Evidence:
 
     Attributes:
         preset: that all of it was measured with; None where there is nothing.
+        measured_on: the options of `Training/evaluate.py` that say on what the weights themselves were measured, one for each evaluation.
         cases: measured with the weights themselves, also those that they were trained on.
         left_out: measured with other weights on cases which those were not trained on, and for which these weights do not speak themselves.
     """
 
     preset: str | None
+    measured_on: Sequence[str]
     cases: Sequence[Case]
     left_out: Sequence[Evaluation]
 
@@ -96,7 +98,8 @@ def evidence_for(weights: Mapping[str, str], evaluations: Sequence[Evaluation]) 
     cases = list({case["name"]: case for evaluation in reversed(own) for case in reversed(evaluation["cases"])}.values())[::-1]
     others = [without_shared_tumors(evaluation, weights) for evaluation in evaluations if evaluation["weights"] != weights]
     known = [case["name"] for case in cases if not case["trained_on"]]
-    return Evidence(presets[0] if presets else None, cases, unseen_only(others, known))
+    measured_on = list(dict.fromkeys(evaluation["measured_on"] for evaluation in own))
+    return Evidence(presets[0] if presets else None, measured_on, cases, unseen_only(others, known))
 
 
 def without_shared_tumors(evaluation: Evaluation, weights: Mapping[str, str]) -> Evaluation:

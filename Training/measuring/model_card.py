@@ -9,7 +9,20 @@ from typing import Any
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB
 from Training.measuring.evaluation_files import Case, Evaluation, Evidence
 from Training.measuring.evaluation_tables import cell
-from Training.measuring.figures import Aim, aims, dices, known, mean_of, median_of, of_origin, reliability_of, shows_kidneys_without_tumor
+from Training.measuring.figures import (
+    UNENHANCED_HU,
+    Aim,
+    aims,
+    by_contrast,
+    dices,
+    known,
+    large_tumors,
+    mean_of,
+    median_of,
+    of_origin,
+    reliability_of,
+    shows_kidneys_without_tumor,
+)
 from Training.measuring.lesion_detection import found_by_size
 
 ORIGINS = {
@@ -65,7 +78,14 @@ def measured_parts(evidence: Evidence) -> list[str]:
         return ["## Measured", "Not measured."]
     unseen = evidence.unseen
     parts = ["## Measured", measured_text(evidence), "### Against the aims", aims_table(aims(unseen))]
-    parts += ["### By kind of case", groups_table(unseen), "### Tumors found, by size", detection_table(unseen)]
+    parts += [
+        "### By kind of case",
+        groups_table(unseen),
+        "### With and without contrast",
+        contrast_table(unseen),
+        "### Tumors found, by size",
+        detection_table(unseen),
+    ]
     parts += ["### Calibration of the probabilities", calibration_text(unseen)]
     if evidence.left_out:
         parts += ["### Left-out patients", left_out_text(evidence.left_out)]
@@ -127,6 +147,27 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}, median {statistics.median(values):.3f}, lowest {min(values):.3f} (n = {len(values)})"
 
 
+def contrast_table(cases: Sequence[Case]) -> str:
+    """One row a kind of case and contrast: what unenhanced scans cost."""
+    groups = [
+        [f"{title}, {contrast}", str(len(group)), *contrast_cells(group)]
+        for origin, title in ORIGINS.items()
+        for contrast, group in by_contrast(of_origin(cases, origin)).items()
+        if group
+    ]
+    if not groups:
+        return "No case shows kidneys."
+    header = ("cases", "n", "kidney Dice", "tumor Dice", "tumors of 2 cm and more found")
+    note = f"Without contrast are scans whose kidneys have less than {UNENHANCED_HU:.0f} HU (median of the reference's kidney without tumor)."
+    return f"{note}\n\n{markdown(header, groups)}"
+
+
+def contrast_cells(cases: Sequence[Case]) -> list[str]:
+    """Mean Dice of kidney and tumor, and how many tumors were found of how many."""
+    large = large_tumors(cases)
+    return [cell(mean_of(dices(cases, "kidney")), 3), cell(mean_of(dices(cases, "tumor")), 3), f"{sum(large):.0f} of {len(large)}"]
+
+
 def detection_table(cases: Sequence[Case]) -> str:
     """Found of all, by kind of case and diameter of the sphere of the same volume."""
     lesions = {title: [lesion for case in of_origin(cases, origin) for lesion in case["lesions"]] for origin, title in ORIGINS.items()}
@@ -153,7 +194,7 @@ def calibration_text(cases: Sequence[Case]) -> str:
 def left_out_text(evaluations: Sequence[Evaluation]) -> str:
     """Whose weights measured which cases."""
     note = (
-        "These cases were measured with other weights than those of this bundle: trained by the same recipe, without that patient. "
+        "These cases were measured with other weights than those of this bundle: trained by a recipe of the same kind, without that patient. "
         "They stand for what the recipe does with patients it has not seen; this bundle's own weights were trained on them or not measured there. "
         "Nothing is said of tumors where this bundle's own Tumor-V-Net was used, which knew those patients. "
         "Where fewer steps or fewer scans than the recipe's were used, the limits say so."
@@ -195,8 +236,9 @@ def reproduction(about: Mapping[str, Any], evidence: Evidence, weights: Mapping[
     hashes = (f"{stage}: `{digest}`" for stage, digest in weights.items())
     lines = [bullets(steps), "SHA-256 of the weights:", bullets(hashes)]
     if evidence.cases:
-        command = "python Training/evaluate.py EVALUATION.json --bundle BUNDLE --sources SOURCES.json --pool POOL"
-        lines.append(f"The numbers can be measured again with `{command} --preset {evidence.preset} --split all`.")
+        command = f"python Training/evaluate.py EVALUATION.json --bundle BUNDLE --preset {evidence.preset}"
+        commands = ", ".join(f"`{command} {options}`" for options in evidence.measured_on)
+        lines.append(f"The numbers can be measured again with {commands}.")
     return "\n\n".join(lines)
 
 

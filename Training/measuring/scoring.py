@@ -11,7 +11,6 @@ import numpy as np
 from KidneyTumorCascadeLib.cascade import Cascade, Segmentation
 from KidneyTumorCascadeLib.evaluation import RegionScores, compare_label_maps
 from KidneyTumorCascadeLib.volume import Volume
-from Training.case_names import REAL
 from Training.cases import KIDNEY, TUMOR
 from Training.measuring.calibration import REGIONS, reliability_in_boxes
 from Training.measuring.lesion_detection import Detection, Lesion, detect
@@ -25,6 +24,7 @@ class Row:
     Attributes:
         origin: how the scan was made, one of those in `case_names`.
         whole: the scan shows its kidneys whole: as its source says, else that the reference touches no face of the scan; None without kidneys.
+        kidney_hu: the median of the reference's kidney without tumor, which tells whether there is contrast medium in it; None without any.
         kidney_dice: of kidney and tumor together, as in KiTS19; None where the reference has none.
         tumor_dice: None where the reference has none, or marks no tumors.
         mean_dice: KiTS19's score, the mean of the two; None where one of them is.
@@ -42,8 +42,8 @@ class Row:
     name: str
     origin: str
     trained_on: bool
-    synthetic: bool
     whole: bool | None
+    kidney_hu: float | None
     kidney_dice: float | None
     tumor_dice: float | None
     mean_dice: float | None
@@ -76,8 +76,8 @@ def score(trial: Trial, result: Segmentation, cascade: Cascade, seconds: float) 
         name=trial.name,
         origin=trial.origin,
         trained_on=trial.trained_on,
-        synthetic=trial.origin != REAL,
         whole=shows_kidneys_whole(trial),
+        kidney_hu=kidney_hu_of(trial),
         kidney_dice=dices[0],
         tumor_dice=dices[1],
         mean_dice=None if dices[0] is None or dices[1] is None else (dices[0] + dices[1]) / 2.0,
@@ -128,6 +128,12 @@ def shows_kidneys_whole(trial: Trial) -> bool | None:
     if trial.whole is not None or trial.labels is None or not trial.labels.voxels.any():
         return trial.whole
     return not touches_border(trial.labels)
+
+
+def kidney_hu_of(trial: Trial) -> float | None:
+    """The median HU of what the reference calls kidney and not tumor; None where there is none."""
+    kidney = trial.scan.in_lps_order().voxels[reference_of(trial).voxels == KIDNEY]
+    return float(np.median(kidney)) if kidney.size else None
 
 
 def ml_of(labels: Volume, label: int) -> float:
