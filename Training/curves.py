@@ -1,8 +1,10 @@
 """Training curves as a picture: Dice against iterations, for training and validation.
 
     python Training/curves.py RUN [RUN ...] --out curves.png
+    python Training/curves.py RUN --out curves.png --level 0.965 "published, after 8,500 iterations"
 
-RUN is the folder of one trained stage, or a folder with such folders in it (roi, kidney, tumor). Each stage gets a panel.
+RUN is the folder of one trained stage, or a folder with such folders in it (roi, kidney, tumor). Each stage gets a panel, named as its
+folder; --level draws a line to compare with across each.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.json_fields import quote
 from KidneyTumorCascadeLib.report import write_bytes_atomically
 from Training.command_line import run_command
 from Training.fitting.training_log import LOG_FILE, read_log
 
 CURVES_FILE = "curves.png"
 TRAINING_COLOUR, VALIDATION_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#E08A3C", "#1F5A96", "#333333", "#E4E4E4"
+LEVEL_COLOUR = "#5B8C5A"
 PANEL_INCHES, DOTS_PER_INCH, MOST_COLUMNS = (4.4, 3.4), 160, 3
 
 
@@ -45,6 +49,14 @@ class Curve:
     steps: tuple[int, ...]
     validation: tuple[float, ...]
     training: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A Dice to compare with, and what it is."""
+
+    dice: float
+    name: str
 
 
 def can_draw() -> bool:
@@ -75,7 +87,7 @@ def read_curve(folder: Path) -> Curve:
     )
 
 
-def draw_curves(folders: Sequence[Path], path: Path) -> None:
+def draw_curves(folders: Sequence[Path], path: Path, level: Level | None = None) -> None:
     """Write the picture, whole or not at all. Raises InputError or SetupError when it cannot be made."""
     curves = [read_curve(run) for folder in folders for run in runs_in(folder)]
     if not can_draw():
@@ -91,7 +103,7 @@ def draw_curves(folders: Sequence[Path], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
     for panel, curve in zip(panels, curves, strict=False):
-        draw_panel(panel, curve)
+        draw_panel(panel, curve, level)
     for panel in panels[len(curves) :]:
         panel.set_axis_off()
     content = io.BytesIO()
@@ -99,8 +111,8 @@ def draw_curves(folders: Sequence[Path], path: Path) -> None:
     write_bytes_atomically(path, content.getvalue())
 
 
-def draw_panel(panel: Any, curve: Curve) -> None:
-    """One stage: two lines and their last values."""
+def draw_panel(panel: Any, curve: Curve, level: Level | None) -> None:
+    """One stage: two lines and their last values, and a level to compare with."""
     from matplotlib.ticker import MaxNLocator
 
     trained = [(step, dice) for step, dice in zip(curve.steps, curve.training, strict=True) if dice is not None]
@@ -108,6 +120,12 @@ def draw_panel(panel: Any, curve: Curve) -> None:
         panel.plot(*zip(*trained, strict=True), color=TRAINING_COLOUR, linewidth=1.4, label=f"training  {trained[-1][1]:.3f}")
     panel.plot(curve.steps, curve.validation, color=VALIDATION_COLOUR, linewidth=1.8, label=f"validation  {curve.validation[-1]:.3f}")
     panel.plot(curve.steps[-1], curve.validation[-1], "o", color=VALIDATION_COLOUR, markersize=4)
+    if level:
+        panel.axhline(level.dice, color=LEVEL_COLOUR, linewidth=1.2, linestyle=(0, (5, 3)))
+        # Below the line, as the panel ends just above it.
+        label = f"{level.name}  {level.dice:.3f}"
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, -4), "textcoords": "offset points", "va": "top"}
+        panel.annotate(label, (0.02, level.dice), color=LEVEL_COLOUR, fontsize=9, **place)
     panel.set_title(curve.name, loc="left", color=TEXT_COLOUR, fontsize=11, fontweight="bold")
     panel.set_xlabel("iterations", color=TEXT_COLOUR)
     panel.set_ylabel("Dice", color=TEXT_COLOUR)
@@ -128,8 +146,22 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path(CURVES_FILE), help="the picture (PNG)")
+    parser.add_argument("--level", nargs=2, metavar=("DICE", "NAME"), help="a Dice from 0 to 1 to compare with, and what it is")
     arguments = parser.parse_args(words)
-    return run_command(lambda: draw_curves(arguments.runs, arguments.out))
+    return run_command(lambda: draw_curves(arguments.runs, arguments.out, level_of(arguments.level)))
+
+
+def level_of(words: Sequence[str] | None) -> Level | None:
+    """What `--level` asks for. Raises InputError when its first word is no Dice."""
+    if words is None:
+        return None
+    try:
+        dice = float(words[0])
+    except ValueError:
+        dice = float("nan")
+    if not 0.0 <= dice <= 1.0:
+        raise InputError(f"--level {quote(words[0])} is no Dice; give a number from 0 to 1 and what it is.")
+    return Level(dice, words[1])
 
 
 if __name__ == "__main__":

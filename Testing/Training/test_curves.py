@@ -56,6 +56,23 @@ def test_the_command_draws_each_stage(runs: Path, run: Path, tmp_path: Path) -> 
         assert many.height == 2 * one.height
 
 
+def test_a_level_to_compare_with_is_drawn_where_it_belongs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {}
+    for dice in (0.25, 0.75):
+        out = tmp_path / f"{dice}.png"
+        assert curves.main([str(run), "--out", str(out), "--level", str(dice), "published"]) == 0
+        pixels = np.asarray(Image.open(out).convert("RGB"))
+        found = (pixels == [int(curves.LEVEL_COLOUR[at : at + 2], 16) for at in (1, 3, 5)]).all(axis=-1)
+        # The line is dashed, and longer than any stroke of a letter.
+        rows[dice] = int(found.sum(axis=1).argmax())
+        assert found.sum(axis=1).max() > pixels.shape[1] / 3
+    assert (rows[0.25] - rows[0.75]) == pytest.approx(pixels.shape[0] / 2, rel=0.25)
+    for wrong in ("high", "1.5", "nan"):
+        assert curves.main([str(run), "--out", str(tmp_path / "no.png"), "--level", wrong, "published"]) == 2
+        assert "is no Dice" in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
+
+
 def test_folders_without_a_training_are_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert curves.main([str(tmp_path), "--out", str(tmp_path / "curves.png")]) == 2
     assert "There is no log.csv in" in capsys.readouterr().err
