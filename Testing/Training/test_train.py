@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from KidneyTumorCascadeLib.normalization import StatisticalNormalization
 from KidneyTumorCascadeLib.vnet import VNet
 from Testing.Training.train_and_tell import digest
 from Training import export_bundle, train
+from Training.cases import Case
 from Training.curves import can_draw
 from Training.fitting import board, optimization, validation
 from Training.fitting.losses import LOSSES
@@ -331,6 +333,35 @@ def test_a_broken_configuration_is_a_sentence_and_exit_code_2(pool: Path, tmp_pa
 def test_a_missing_pool_is_a_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(words_for("roi", tmp_path / "nowhere", tmp_path / "out")) == 2
     assert "There are no cases" in capsys.readouterr().err
+
+
+def picky_config(folder: Path, least_contrast_hu: float) -> Path:
+    """The tiny configuration, whose tumor stage passes over tumors of less contrast."""
+    content = json.loads(SMOKE.read_text())
+    content["stages"]["tumor"]["choice"] = {"least_contrast_hu": least_contrast_hu}
+    (folder / "picky.json").write_text(json.dumps(content))
+    return folder / "picky.json"
+
+
+def test_a_choice_that_leaves_no_case_is_a_sentence_and_exit_code_2(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(words_for("tumor", pool, tmp_path / "out", picky_config(tmp_path, 3000.0))) == 2
+    message = capsys.readouterr().err
+    assert f"stage 'tumor' leaves none of the 1 in {pool / 'train' / 'fine'}" in message
+    assert "lower least_contrast_hu" in message
+    assert message.count("\n") == 1
+
+
+def test_a_validation_split_with_faint_tumors_alone_still_validates(
+    pool: Path, tmp_path: Path, phantom_cases: tuple[Case, Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "VALIDATION_PATCHES", 2)
+    shutil.copytree(pool, tmp_path / "pool")
+    case = phantom_cases[1]
+    faint = replace(case, hu=np.where(case.labels > 0, 120, case.hu).astype(np.int16))
+    faint.save(tmp_path / "pool" / "validation" / "fine")
+    words = words_for("tumor", tmp_path / "pool", tmp_path / "out", picky_config(tmp_path, 1.0))
+    assert train.main([*words, "--steps", "1"]) == 0
+    assert [row["step"] for row in log_of(tmp_path / "out")] == ["1"]
 
 
 def test_an_interrupted_training_ends_with_130(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from KidneyTumorCascadeLib.device import Engine
 from Training import train
+from Training.fitting.case_choice import CaseChoice
 from Training.fitting.losses import IGNORED
 from Training.fitting.settings import read_settings
 from Training.fitting.validation import count_patches, dice_of, make_panel, overlap_and_total, validation_patches
@@ -69,3 +71,11 @@ def test_validation_patches_are_always_the_same(pool: Path) -> None:
     first, again = (validation_patches(settings, pool, CPU.device) for _ in range(2))
     assert len(first) == 32
     assert all(torch.equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True))
+
+
+def test_validation_draws_the_cases_that_training_passes_over(pool: Path) -> None:
+    settings = read_settings(SMOKE, "tumor")
+    picky = replace(settings, sampling=replace(settings.sampling, choice=CaseChoice(least_contrast_hu=3000.0, small_tumor_weight=5.0)))
+    expected, found = (validation_patches(each, pool, CPU.device) for each in (settings, picky))
+    assert any((target == 1).any() for _, target in found)
+    assert all(torch.equal(a, b) for one, other in zip(expected, found, strict=True) for a, b in zip(one, other, strict=True))

@@ -1,4 +1,4 @@
-"""How often a case is drawn: faint tumors never, small ones more often, where the stage asks for that."""
+"""How often training draws a case: faint tumors never, small ones more often, where the stage asks for that. Validation draws all alike."""
 
 from __future__ import annotations
 

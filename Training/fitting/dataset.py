@@ -32,7 +32,7 @@ class Sampling:
         negative_probability: how often a patch comes from a case without any kidney.
         ignore_beyond_mm: what is further than this from kidney and tumor does not count; None: everything counts. A tumor network whose
             answers are bounded by a kidney network need not learn the rest of the body.
-        choice: which cases are drawn more or less often than others.
+        choice: which cases training draws more or less often than others; validation draws all alike.
     """
 
     patch: tuple[int, int, int]
@@ -70,6 +70,8 @@ class PatchSource:
         normalization: of all cases, or of each of them.
         device: where patches are made and left.
         seed: of the generator that everything is drawn with.
+
+    Raises ValueError without cases, or when the choice leaves none of them.
     """
 
     def __init__(

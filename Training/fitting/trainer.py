@@ -51,7 +51,7 @@ class Trainer:
         tensorboard: as `Record` takes it.
 
     Raises:
-        InputError: when the pool has no cases of the kind that the stage needs.
+        InputError: when the pool has no cases of the kind that the stage needs, or the stage's choice leaves none of them.
     """
 
     def __init__(
@@ -81,11 +81,16 @@ class Trainer:
         self.seconds = [0.0, 0.0]
 
     def patch_source(self, split: Path) -> PatchSource:
-        """The training patches of this process."""
+        """The training patches of this process. Raises InputError when there are no cases to draw them from."""
         settings, folder = self.settings, split / self.settings.cases
         cases = load_cases(folder)
         if settings.more_cases and (split / settings.more_cases).is_dir():
             cases += load_cases(split / settings.more_cases)
+        if not any(settings.sampling.choice.weight(case) for case in cases):
+            raise InputError(
+                f"The choice of cases of the stage {settings.stage!r} leaves none of the {len(cases)} in {folder}, "
+                "as their tumors are all too faint; lower least_contrast_hu in the configuration, or give a pool with other cases."
+            )
         normalizations = normalization_of_cases(settings.normalization, cases, folder)
         return PatchSource(cases, settings.sampling, normalizations, self.engine.device, patch_seed(self.seed, self.processes.rank))
 

@@ -13,6 +13,7 @@ from KidneyTumorCascadeLib.device import Engine
 from Training.case_names import ORIGINS, origin_of
 from Training.cases import load_cases
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
+from Training.fitting.case_choice import CaseChoice
 from Training.fitting.dataset import PatchSource
 from Training.fitting.losses import IGNORED, foreground
 from Training.fitting.scan_statistics import normalization_of_cases
@@ -46,8 +47,13 @@ def dice_of(counts: Sequence[float]) -> float:
 
 
 def validation_patches(settings: StageSettings, data: Path, device: torch.device, origins: Collection[str] = ORIGINS) -> Patches:
-    """Plain patches of the validation cases of those origins, the same ones for each call; none where there are no such cases."""
-    plain = replace(settings.sampling, spatial=PLAIN_SPATIAL, intensity=PLAIN_INTENSITY, jitter_mm=VALIDATION_JITTER_MM)
+    """Plain patches of the validation cases of those origins, the same ones for each call; none where there are no such cases.
+
+    The choice of cases is for training alone: here each case is drawn as often as the others, those with faint tumors too.
+    """
+    # What training passes over is met in use, and must count in what validation tells.
+    every = CaseChoice()
+    plain = replace(settings.sampling, spatial=PLAIN_SPATIAL, intensity=PLAIN_INTENSITY, jitter_mm=VALIDATION_JITTER_MM, choice=every)
     folder = data / "validation" / settings.cases
     cases = [case for case in load_cases(folder) if origin_of(case.name) in origins]
     if not cases:
