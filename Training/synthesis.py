@@ -3,11 +3,13 @@
     python Training/synthesis.py SOURCES.json POOL --count 160 --seed 1
 
 SOURCES.json lists what to build on (paths relative to the file):
-    {"scans": [{"name", "ct", "labels" or null, "kidney_labels": [1, 2] or absent, "split": "train" or "validation"}],
+    {"scans": [{"name", "ct", "labels" or null, "kidney_labels": [1, 2] or absent, "split": "train" or "validation",
+                "whole": true, false or absent: whether it shows its kidneys whole, for Training/evaluate.py}],
      "lesions": [{"labels", "split"}], "phantoms": 24,
      "anatomies": [{"labels", "kind": "organs" or "kidneys", "organs": "word", "split"}]}
 Validation scans are never used for training copies, nor are lesions of validation patients ever implanted in training scans.
 `--anatomies` renders whole bodies from label maps, `--transplants` puts the kidneys of other patients into the scans (see anatomy_pool.py).
+With `--workers N` N processes write the same files as one does: copies and phantoms come from one of them, the others render meanwhile.
 Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) and whole on coarse ones (POOL/SPLIT/coarse).
 """
 
@@ -15,8 +17,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +34,21 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
-from Training.anatomy.anatomy_pool import anatomies_of, transplants_of
+from Training.anatomy.anatomy_pool import (
+    anatomies_of,
+    numbered_anatomy,
+    numbered_transplant,
+    require_abdomen,
+    require_donors,
+    transplants_of,
+)
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, origin_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
-from Training.command_line import make_folder, natural, run_command
+from Training.command_line import make_folder, natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
 from Training.lesion.lesions import CYST, grow
-from Training.sources import SPLITS, Sources, read_sources
+from Training.preparation.worker_processes import worker_processes
+from Training.sources import SPLITS, ScanSource, Sources, read_sources
 from Training.variation.kidney_changes import without_kidney
 from Training.variation.scan_changes import changed_patient, changed_scanner
 
@@ -46,6 +60,8 @@ PATIENTS_IN_BANK = 120
 TUMOR_DIAMETER_MM, CYST_DIAMETER_MM = (10.0, 90.0), (6.0, 45.0)
 TUMOR_ODDS, CYST_ODDS = (0.15, 0.5, 0.25, 0.1), (0.5, 0.25, 0.15, 0.1)
 TRIES = 6
+# For each worker: enough for the time in which this process makes one case itself.
+JOBS_AHEAD = 3
 NEPHRECTOMY_PROBABILITY = 0.06
 
 
@@ -74,9 +90,18 @@ def is_synthetic(name: str) -> bool:
 
 def real_cases(sources: Sources, split: str) -> Iterator[Case]:
     """The scans of one split on fine voxels."""
-    for scan in sources.scans:
-        if scan.split == split:
-            yield read_case(scan.name, scan.ct, scan.labels, FINE_MM, scan.kidney_labels)
+    return (real_case(scan) for scan in sources.scans if scan.split == split)
+
+
+def real_case(scan: ScanSource) -> Case:
+    """A scan on fine voxels."""
+    return read_case(scan.name, scan.ct, scan.labels, FINE_MM, scan.kidney_labels)
+
+
+@lru_cache(maxsize=1)
+def scan_of_name(sources: Sources, name: str) -> Case:
+    """The scan of that name on fine voxels."""
+    return real_case(next(scan for scan in sources.scans if scan.name == name))
 
 
 def lesion_bank(sources: Sources, split: str, label: int, rng: np.random.Generator) -> list[Shape]:
@@ -145,37 +170,145 @@ class Rendered:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int, rendered: Rendered | None = None) -> None:
+@dataclass(frozen=True)
+class SplitWork:
+    """What every case of one split is made with."""
+
+    sources: Sources
+    split: str
+    pool: Path
+    seed: int
+    bank: LesionBank
+    device: torch.device
+
+    @property
+    def folder(self) -> Path:
+        """Where the cases go."""
+        return self.pool / self.split
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One case to make from label maps: the transplant of that number into the scan of that name, or without one the anatomy of that number.
+
+    It is small, as what waits in a queue for a worker that has been ended can keep the command from ending.
+    """
+
+    index: int
+    scan: str | None = None
+
+
+# What a worker was given once for all its cases: the bank is large.
+GIVEN: list[SplitWork] = []
+
+
+def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int, rendered: Rendered | None = None, workers: int = 1) -> None:
     """Write one split: the real scans, `count` changed copies of those with kidneys, what is rendered from label maps, and the phantoms.
 
-    Raises InputError without what is needed for it.
+    Several workers write the same files as one. Raises InputError without what is needed for it, SetupError when disk or memory run out.
     """
+    rendered = rendered or Rendered()
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     for kind in ("fine", "coarse"):
         make_folder(pool / split / kind)
     originals = list(real_cases(sources, split))
-    for case in originals:
-        write_case(case, pool / split)
     with_kidneys = [case for case in originals if case.labels.any()]
     if count and not with_kidneys:
         raise InputError(f"No scan of the {split} split has kidney labels to make copies of; add one, or ask for no copies.")
     bank = LesionBank(lesion_bank(sources, split, TUMOR, rng), lesion_bank(sources, split, CYST, rng))
+    work = SplitWork(sources, split, pool, seed, bank, rendered.device)
+    drawn = write_drawn(work, originals, with_kidneys, count, rng)
+    shared = workers > 1 and rendered.anatomies + rendered.transplants > 0
+    names = write_shared(work, drawn, with_kidneys, rendered, workers) if shared else chain(drawn, write_rendered(work, with_kidneys, rendered))
+    total = len(originals) + count + len(phantom_seeds(sources, split)) + rendered.anatomies + rendered.transplants
+    for number, name in enumerate(names, start=1):
+        print(f"[{number}/{total}] {split} {name}", flush=True)
+
+
+def write_drawn(work: SplitWork, originals: Sequence[Case], with_kidneys: Sequence[Case], count: int, rng: np.random.Generator) -> Iterator[str]:
+    """Write scans, copies and phantoms; yields their names. Each is drawn where the one before it left the generator: one process makes all."""
+    for case in originals:
+        write_case(case, work.folder)
+        yield case.name
     for index in range(count):
         base = with_kidneys[index % len(with_kidneys)]
-        changed = variant(base, bank, rng)
-        write_case(replace(changed, name=copy_name(base.name, index)), pool / split, region=base)
-    for phantom_seed in phantom_seeds(sources, split):
-        write_case(phantom_case(phantom_seed, rng), pool / split)
-    write_rendered(sources, split, pool, seed, rendered or Rendered(), with_kidneys, bank)
+        changed = replace(variant(base, work.bank, rng), name=copy_name(base.name, index))
+        write_case(changed, work.folder, region=base)
+        yield changed.name
+    for phantom_seed in phantom_seeds(work.sources, work.split):
+        phantom = phantom_case(phantom_seed, rng)
+        write_case(phantom, work.folder)
+        yield phantom.name
 
 
-def write_rendered(sources: Sources, split: str, pool: Path, seed: int, rendered: Rendered, scans: Sequence[Case], bank: LesionBank) -> None:
-    """Write anatomies and transplants. An abdomen with healthy kidneys may get lesions, in training."""
-    for case, rng in anatomies_of(sources, split, rendered.anatomies, seed, rendered.device):
-        healthy = split == "train" and case.labels.any() and not (case.labels == TUMOR).any()
-        write_case(with_lesions(case, bank, rng) if healthy else case, pool / split)
-    for case in transplants_of(sources, split, scans, rendered.transplants, seed):
-        write_case(case, pool / split)
+def write_rendered(work: SplitWork, scans: Sequence[Case], rendered: Rendered) -> Iterator[str]:
+    """Write anatomies and transplants, one after another; yields their names."""
+    for case, rng in anatomies_of(work.sources, work.split, rendered.anatomies, work.seed, work.device):
+        yield write_anatomy(work, case, rng)
+    for case in transplants_of(work.sources, work.split, scans, rendered.transplants, work.seed):
+        write_case(case, work.folder)
+        yield case.name
+
+
+def write_anatomy(work: SplitWork, case: Case, rng: np.random.Generator) -> str:
+    """Write an anatomy; an abdomen with healthy kidneys may get lesions, in training. Returns its name."""
+    healthy = work.split == "train" and case.labels.any() and not (case.labels == TUMOR).any()
+    write_case(with_lesions(case, work.bank, rng) if healthy else case, work.folder)
+    return case.name
+
+
+def write_shared(work: SplitWork, drawn: Iterator[str], scans: Sequence[Case], rendered: Rendered, workers: int) -> Iterator[str]:
+    """Write what is drawn here while other processes render, then help them; yields the names as the cases are done."""
+    require_abdomen(work.sources, work.split, rendered.anatomies)
+    require_donors(work.sources, work.split, scans, rendered.transplants)
+    waiting = deque(Rendering(index) for index in range(rendered.anatomies))
+    # Scan after scan, as a worker keeps the one that it has read last.
+    for number, scan in enumerate(scans):
+        waiting.extend(Rendering(index, scan.name) for index in range(number, rendered.transplants, len(scans)))
+    made_here = chain(drawn, filter(None, (render(work, job) for job in popped(waiting))))
+    running: set[Future[str | None]] = set()
+    with worker_processes(workers - 1, f"empty {work.pool} and give the same command again", partial(take, work)) as executor:
+        name: str | None = ""
+        while name is not None:
+            while waiting and len(running) < JOBS_AHEAD * (workers - 1):
+                running.add(executor.submit(render_given, waiting.popleft()))
+            name = next(made_here, None)
+            done = {future for future in running if future.done()}
+            running -= done
+            yield from filter(None, [name, *names_of(done)])
+        yield from names_of(as_completed(running))
+
+
+def popped(waiting: deque[Rendering]) -> Iterator[Rendering]:
+    """What waits, from its end, as long as there is anything."""
+    while waiting:
+        yield waiting.pop()
+
+
+def names_of(done: Iterable[Future[str | None]]) -> Iterator[str]:
+    """The names of the cases that were made. Raises what kept a worker from making one."""
+    yield from filter(None, (future.result() for future in done))
+
+
+def take(work: SplitWork) -> None:
+    """Keep what this worker is given."""
+    GIVEN[:] = [work]
+
+
+def render_given(job: Rendering) -> str | None:
+    """`render` in a worker."""
+    return render(GIVEN[0], job)
+
+
+def render(work: SplitWork, job: Rendering) -> str | None:
+    """Make and write one case; returns its name, None for a transplant that does not fit."""
+    if job.scan is None:
+        return write_anatomy(work, *numbered_anatomy(work.sources, work.split, job.index, work.seed, work.device))
+    case = numbered_transplant(work.sources, work.split, scan_of_name(work.sources, job.scan), job.index, work.seed)
+    if case is None:
+        return None
+    write_case(case, work.folder)
+    return case.name
 
 
 def phantom_seeds(sources: Sources, split: str) -> range:
@@ -195,10 +328,19 @@ def synthesize(arguments: argparse.Namespace) -> None:
     """Build both splits."""
     sources = read_sources(arguments.sources)
     require_empty(arguments.pool)
-    device = choose_device(arguments.device).device
+    pool, seed, workers, device = arguments.pool, arguments.seed, arguments.workers, rendering_device(arguments.device)
     validation = Rendered(arguments.validation_anatomies, arguments.validation_transplants, device)
-    build_split(sources, "validation", arguments.pool, arguments.validation_count, arguments.seed, validation)
-    build_split(sources, "train", arguments.pool, arguments.count, arguments.seed, Rendered(arguments.anatomies, arguments.transplants, device))
+    build_split(sources, "validation", pool, arguments.validation_count, seed, validation, workers)
+    build_split(sources, "train", pool, arguments.count, seed, Rendered(arguments.anatomies, arguments.transplants, device), workers)
+
+
+def rendering_device(name: str) -> torch.device:
+    """Where anatomies are rendered; "auto" is an NVIDIA GPU or the CPU, as Apple's GPU lacks what deforms label maps.
+
+    Raises InputError or SetupError as `choose_device` does.
+    """
+    device = choose_device(name).device
+    return torch.device("cpu") if name == "auto" and device.type == "mps" else device
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -212,7 +354,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--validation-anatomies", type=natural, default=0, help="bodies rendered from validation label maps, patient after patient")
     parser.add_argument("--transplants", type=natural, default=0, help="training scans with other patients' kidneys and tumors")
     parser.add_argument("--validation-transplants", type=natural, default=0, help="the same with validation scans and patients")
-    parser.add_argument("--device", default="cpu", choices=DEVICES, help="where anatomies are rendered; another device draws other noise")
+    parser.add_argument(
+        "--device", default="auto", choices=DEVICES, help="where anatomies are rendered (auto: an NVIDIA GPU, or the CPU); another draws other noise"
+    )
+    parser.add_argument("--workers", type=positive, default=1, help="processes; any number of them writes the same files (default %(default)s)")
     parser.add_argument("--seed", type=natural, default=1)
     return parser
 

@@ -39,15 +39,25 @@ def anatomies_of(sources: Sources, split: str, count: int, seed: int, device: to
     Training takes kidneys at random; validation takes patient after patient, kidneys whole, so that no patient comes twice before all came once.
     Raises InputError when there is no abdomen on that side.
     """
-    organs, kidneys = of_kind(sources, split, "organs"), of_kind(sources, split, "kidneys")
-    if count and not organs:
-        raise InputError(f"No anatomy of the {split} split is an abdomen (kind organs); add one, or ask for no anatomies.")
+    require_abdomen(sources, split, count)
     for index in range(count):
-        rng = np.random.default_rng([seed, SPLITS.index(split), ANATOMY_STREAM, index])
-        body = read_body(organs[int(rng.integers(len(organs)))])
-        donor = donor_of(kidneys, index, split, rng)
-        wish = random_wish(rng) if split == "train" else Wish()
-        yield anatomy_case(anatomy_name(split, index), body, donor, rng, wish, device), rng
+        yield numbered_anatomy(sources, split, index, seed, device)
+
+
+def require_abdomen(sources: Sources, split: str, count: int) -> None:
+    """Raises InputError when there is no abdomen to make that many anatomies of."""
+    if count and not of_kind(sources, split, "organs"):
+        raise InputError(f"No anatomy of the {split} split is an abdomen (kind organs); add one, or ask for no anatomies.")
+
+
+def numbered_anatomy(sources: Sources, split: str, index: int, seed: int, device: torch.device) -> tuple[Case, np.random.Generator]:
+    """One of the anatomies of `anatomies_of`, whichever were made before it."""
+    organs, kidneys = of_kind(sources, split, "organs"), of_kind(sources, split, "kidneys")
+    rng = np.random.default_rng([seed, SPLITS.index(split), ANATOMY_STREAM, index])
+    body = read_body(organs[int(rng.integers(len(organs)))])
+    donor = donor_of(kidneys, index, split, rng)
+    wish = random_wish(rng) if split == "train" else Wish()
+    return anatomy_case(anatomy_name(split, index), body, donor, rng, wish, device), rng
 
 
 def of_kind(sources: Sources, split: str, kind: str) -> list[AnatomySource]:
@@ -73,14 +83,24 @@ def transplants_of(sources: Sources, split: str, scans: Sequence[Case], count: i
 
     Patients that do not fit are passed over for others, a few times. Raises InputError when that side has no scan or no kidneys.
     """
-    kidneys = of_kind(sources, split, "kidneys")
-    if count and not (kidneys and scans):
-        raise InputError(f"The {split} split has no scan with kidneys or no anatomy of the kind kidneys; add them, or ask for no transplants.")
+    require_donors(sources, split, scans, count)
     for index in range(count):
-        rng = np.random.default_rng([seed, SPLITS.index(split), TRANSPLANT_STREAM, index])
-        case = transplant_of(scans[index % len(scans)], kidneys, rng)
+        case = numbered_transplant(sources, split, scans[index % len(scans)], index, seed)
         if case is not None:
-            yield replace(case, name=transplant_name(case.name, index))
+            yield case
+
+
+def require_donors(sources: Sources, split: str, scans: Sequence[Case], count: int) -> None:
+    """Raises InputError when there are no scans or no kidneys to make that many transplants of."""
+    if count and not (of_kind(sources, split, "kidneys") and scans):
+        raise InputError(f"The {split} split has no scan with kidneys or no anatomy of the kind kidneys; add them, or ask for no transplants.")
+
+
+def numbered_transplant(sources: Sources, split: str, scan: Case, index: int, seed: int) -> Case | None:
+    """One of the transplants of `transplants_of`, whichever were made before it; None when no patient's kidneys fit."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), TRANSPLANT_STREAM, index])
+    case = transplant_of(scan, of_kind(sources, split, "kidneys"), rng)
+    return None if case is None else replace(case, name=transplant_name(case.name, index))
 
 
 def transplant_of(scan: Case, kidneys: Sequence[AnatomySource], rng: np.random.Generator) -> Case | None:

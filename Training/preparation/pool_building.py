@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from KidneyTumorCascadeLib.errors import InputError, SetupError
+from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import write_json
 from Training.command_line import make_folder
 from Training.preparation.pool_records import PLACES, RECORDS, done, forget, keep_record, put, require_own, sweep
 from Training.preparation.prepared_case import KINDS, STAGING, Candidate, Job, Outcome, Reader, Resolution, prepare
 from Training.preparation.splits import Split, assign, default_split, drawn_order, require_enough
+from Training.preparation.worker_processes import worker_processes
 
 INDEX, SCHEMA = "index.json", 1
 
@@ -144,30 +140,9 @@ def run(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     if workers == 1 or len(jobs) < 2:
         yield from map(prepare, jobs)
         return
-    # Not forked: threads of torch do not survive that.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=begin_worker) as executor:
-        try:
-            for future in as_completed([executor.submit(prepare, job) for job in jobs]):
-                yield future.result()
-        except (BrokenProcessPool, MemoryError) as error:
-            raise SetupError("A worker was ended, most likely for lack of memory; give the same command again with fewer --workers.") from error
-        finally:
-            executor.shutdown(cancel_futures=True)
-
-
-def begin_worker() -> None:
-    """One thread for each worker, and an end for it when the command is killed: an orphan would wait for work for ever."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=end_after, args=(parent,), daemon=True).start()
-
-
-def end_after(parent: Any) -> None:
-    """End this process once that one has ended."""
-    parent.join()
-    os._exit(1)
+    with worker_processes(min(workers, len(jobs)), "give the same command again") as executor:
+        for future in as_completed([executor.submit(prepare, job) for job in jobs]):
+            yield future.result()
 
 
 def shortened(reason: str, folder: Path) -> str:
