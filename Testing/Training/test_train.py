@@ -27,6 +27,7 @@ from Training.cases import Case
 from Training.curves import can_draw
 from Training.fitting import board, optimization, validation
 from Training.fitting.losses import LOSSES
+from Training.fitting.made_with import differences
 from Training.fitting.optimization import MovingAverage
 from Training.fitting.settings import StageSettings, read_settings
 from Training.fitting.trainer import Trainer
@@ -134,6 +135,46 @@ def test_an_older_checkpoint_with_one_generator_goes_on(short: StageSettings, po
     resumed = Trainer(short, pool, tmp_path, CPU, seed=9)
     assert resumed.resume()
     assert torch.equal(resumed.patches.state, begun.patches.state)
+
+
+def resumed_err(settings: StageSettings, pool: Path, out: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said on standard error when a training goes on with these."""
+    capsys.readouterr()
+    assert Trainer(settings, pool, out, CPU, seed=seed).resume()
+    return capsys.readouterr().err
+
+
+def test_a_training_that_goes_on_with_other_settings_says_what_differs(
+    short: StageSettings, pool: Path, tmp_path: Path, phantom_cases: tuple[Case, Case], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other_pool = tmp_path / "out", tmp_path / "moved"
+    out.mkdir()
+    Trainer(replace(short, steps=8), pool, out, CPU, seed=1).run()
+    shutil.copytree(pool, other_pool)
+    assert resumed_err(replace(short, steps=8), other_pool, out, 1, capsys) == ""
+    changed = replace(short, steps=8, loss="balanced_dice_ce", optimizer=replace(short.optimizer, learning_rate=0.5))
+    assert resumed_err(changed, pool, out, 7, capsys) == (
+        f'warning: {out / "checkpoint.pt"} was made with loss "dice_ce" (now "balanced_dice_ce"), optimizer.learning_rate 0.02 (now 0.5), '
+        "seed 1 (now 7); training goes on with what is given now.\n"
+    )
+    replace(phantom_cases[0], name="another").save(other_pool / "train" / "fine")
+    assert "pool.cases 1 (now 2), pool.digest" in resumed_err(replace(short, steps=8), other_pool, out, 1, capsys)
+
+
+def test_an_older_checkpoint_that_tells_no_settings_goes_on(
+    short: StageSettings, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(replace(short, steps=8), pool, tmp_path, CPU, seed=1).run()
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["made_with"]["optimizer.kind"] == "adamw"
+    torch.save({name: value for name, value in state.items() if name != "made_with"}, tmp_path / "checkpoint.pt")
+    assert resumed_err(short, pool, tmp_path, 9, capsys) == ""
+
+
+def test_many_differences_are_counted() -> None:
+    now = {f"setting{number}": number for number in range(8)}
+    assert differences({**now, "setting1": [2]}, now) == "setting1 [2] (now 1)"
+    assert differences({}, now).endswith("setting4 null (now 4), 3 more")
 
 
 def test_weights_and_checkpoints_do_not_depend_on_the_order_in_memory(short: StageSettings, pool: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from Training.fitting.checkpoint import read_checkpoint, write_checkpoint
 from Training.fitting.dataset import PatchSource
 from Training.fitting.distributed import Processes
 from Training.fitting.losses import LOSSES
+from Training.fitting.made_with import differences, made_with
 from Training.fitting.optimization import MovingAverage, gradient_norm, learning_rate, make_network, make_optimizer, make_scaler
 from Training.fitting.prefetch import Prefetcher
 from Training.fitting.record import Record
@@ -72,6 +73,7 @@ class Trainer:
         self.average = MovingAverage(self.network, settings.ema_decay)
         self.optimizer = make_optimizer(self.network, settings.optimizer)
         self.scaler = make_scaler(engine)
+        self.made_with = made_with(settings, data, seed)
         self.patches = Prefetcher(self.patch_source(data / "train"), settings.batch, engine.device)
         everything = validation.validation_patches(settings, data, engine.device)
         self.validation = everything[self.processes.rank :: self.processes.size]
@@ -158,6 +160,7 @@ class Trainer:
         """Checkpoint and weights, each whole or not at all. All processes take part; the first one writes."""
         state = {
             "stage": self.settings.stage,
+            "made_with": self.made_with,
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state,
@@ -179,7 +182,7 @@ class Trainer:
         return path.exists()
 
     def restore_from(self, path: Path) -> None:
-        """Take over a checkpoint file. Raises InputError as `resume` does."""
+        """Take over a checkpoint file, and warn when it was made with other settings, seed or cases. Raises InputError as `resume` does."""
         state = read_checkpoint(path, self.engine.device)
         stage = state.get("stage", self.settings.stage)
         if stage != self.settings.stage:
@@ -188,9 +191,13 @@ class Trainer:
             self.restore(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path} was made with another configuration; resume with that one, or give another output folder.") from error
+        changed = differences(state.get("made_with"), self.made_with)
+        if changed and self.processes.first:
+            warning = f"{path} was made with {changed}; training goes on with what is given now."
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `save` wrote. Older checkpoints have no scaler, or the generator's state of one process alone."""
+        """Take over what `save` wrote. Older checkpoints have no scaler and no `made_with`, or the generator's state of one process alone."""
         self.network.load_state_dict(state["network"])
         self.average.state = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
