@@ -18,10 +18,11 @@ CODE := KidneyTumorCascadeLib KidneyTumorCascade Training Testing .ci
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types check constraints cmake-lists icon screenshots bench clean
+.PHONY: help setup setup-train demo test lint format types check constraints cmake-lists icon screenshots bench clean
 
 help:
 	@echo "make setup        .venv with kidney-tumor-cascade and its pinned dependencies"
+	@echo "make setup-train  the same with what Training/ draws curves and pictures with (matplotlib, tqdm, TensorBoard)"
 	@echo "make demo         segments a phantom CT; results in out/demo"
 	@echo "make test         lint, types and tests"
 	@echo "make lint         ruff only"
@@ -41,10 +42,17 @@ $(VENV)/.setup: $(PINS)
 	@$(SETUP)
 	@touch $@
 
+# Training's extra takes 0.1 GB that most users never need.
+setup-train: $(VENV)/.train
+
+$(VENV)/.train: $(PINS)
+	@$(SETUP) --extras train
+	@touch $@ $(VENV)/.setup
+
 # The test tools come on top of the same environment, so either stamp serves `make demo`.
 $(VENV)/.test: $(PINS)
 	@$(SETUP) --extras train,cluster,test,slicer
-	@touch $@ $(VENV)/.setup
+	@touch $@ $(VENV)/.train $(VENV)/.setup
 
 demo: setup
 	@$(BIN)/kidney-tumor-cascade demo out/demo

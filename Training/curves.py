@@ -64,6 +64,12 @@ def can_draw() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+def require_drawing(what: str) -> None:
+    """Raises SetupError when matplotlib is not installed. `what` is drawn with it, in the plural."""
+    if not can_draw():
+        raise SetupError(f"{what} are drawn with matplotlib, which is not installed here; make setup-train, or pip install matplotlib.")
+
+
 def runs_in(folder: Path) -> list[Path]:
     """The folder itself when a stage was trained in it, else the stages' folders in it. Raises InputError when there are none."""
     if (folder / LOG_FILE).is_file():
@@ -90,8 +96,7 @@ def read_curve(folder: Path) -> Curve:
 def draw_curves(folders: Sequence[Path], path: Path, level: Level | None = None) -> None:
     """Write the picture, whole or not at all. Raises InputError or SetupError when it cannot be made."""
     curves = [read_curve(run) for folder in folders for run in runs_in(folder)]
-    if not can_draw():
-        raise SetupError("Curves are drawn with matplotlib, which is not installed here; pip install matplotlib.")
+    require_drawing("Curves")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -32,6 +32,7 @@ from KidneyTumorCascadeLib.device import DEVICES, choose_device
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import require_place_for, write_json, write_text_atomically
 from Training.command_line import make_folder, positive, run_command
+from Training.curves import require_drawing
 from Training.measuring.calibration import REGIONS, Reliability, write_reliability_plot
 from Training.measuring.evaluation_files import SCHEMA
 from Training.measuring.evaluation_tables import as_csv, cell, line, table
@@ -43,9 +44,14 @@ from Training.sources import SPLITS, read_sources
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Score everything asked for, and write it down at the end. Raises InputError when there is nothing to score."""
+    """Score everything asked for, and write it down at the end.
+
+    Raises InputError when there is nothing to score, SetupError when pictures are asked for that cannot be drawn.
+    """
     require_place_for(arguments.out)
     if arguments.pictures:
+        # Before hours of scoring, not after them.
+        require_drawing("Pictures")
         make_folder(arguments.pictures)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

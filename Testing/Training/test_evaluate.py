@@ -18,7 +18,7 @@ from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_scan, true_labels, use_brightness
-from Training import evaluate, export_bundle
+from Training import curves, evaluate, export_bundle
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL
 from Training.cases import Case
 from Training.measuring.evaluation_files import read_evaluations
@@ -190,6 +190,22 @@ def test_a_kits_folder_is_scored_in_its_own_geometry_with_pictures(
         rows = list(csv.DictReader(file))
     assert float(rows[1]["kidney_dice"]) == pytest.approx(turned["kidney_dice"], abs=1e-5)
     assert (rows[1]["lesions"], rows[1]["lesions_found"], rows[1]["false_tumors"]) == ("1", "1", "0")
+
+
+def test_pictures_that_cannot_be_drawn_are_refused_before_anything_is_scored(
+    kits: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored: list[Trial] = []
+    monkeypatch.setattr(evaluate, "done", lambda trial, *_: scored.append(trial))
+    monkeypatch.setattr(curves, "can_draw", lambda: False)
+    bundle, out = make_bright_bundle(tmp_path / "bundle"), tmp_path / "evaluation.json"
+    words = [str(out), "--bundle", str(bundle), "--data", str(kits[0]), "--index", str(kits[1]), "--device", "cpu"]
+    assert evaluate.main([*words, "--pictures", str(tmp_path / "pictures")]) == 3
+    assert (
+        capsys.readouterr().err == "Pictures are drawn with matplotlib, which is not installed here; make setup-train, or pip install matplotlib.\n"
+    )
+    assert not scored
+    assert not (tmp_path / "pictures").exists()
 
 
 def test_an_index_is_refused_that_is_none_or_whose_files_are_missing(kits: tuple[Path, Path], tmp_path: Path) -> None:
