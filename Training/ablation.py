@@ -10,7 +10,6 @@ Every run is validated on the same cases, POOL/validation. A run that is done is
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -36,6 +35,7 @@ from Training.fitting.optimization import make_network
 from Training.fitting.settings import StageSettings, read_config, read_settings
 from Training.fitting.starting_weights import start_network
 from Training.fitting.trainer import WEIGHTS_FILE
+from Training.fitting.training_log import LOG_FILE, read_log
 from Training.fitting.validation import count_patches, dice_of, validation_patches
 
 TABLE_FILE = "ABLATION.md"
@@ -138,7 +138,7 @@ def train(run: Run, config: dict[str, Any], pool: Path, out: Path, steps: int | 
     write_text_atomically(out / "config.json", json.dumps(changed_config(config, run), indent=1))
     settings = read_settings(out / "config.json", run.stage)
     wanted = steps or settings.steps
-    log = out / "run" / "log.csv"
+    log = out / "run" / LOG_FILE
     if last_step(log) < wanted:
         words = ["--config", out / "config.json", "--stage", run.stage, "--data", out / "pool", "--out", out / "run", "--steps", wanted]
         words += ["--threads", threads] if threads else []
@@ -158,17 +158,9 @@ def dice_on(origins: Sequence[str], settings: StageSettings, out: Path) -> float
     return dice_of(count_patches(network, engine, patches)) if patches else None
 
 
-def read_log(log: Path) -> list[dict[str, str]]:
-    """The lines of a training's log; none when there is no log yet."""
-    if not log.exists():
-        return []
-    with log.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
 def last_step(log: Path) -> int:
-    """How far a training has come."""
-    lines = read_log(log)
+    """How far a training has come; 0 where there is no log yet."""
+    lines = read_log(log) if log.exists() else []
     return int(lines[-1]["step"]) if lines else 0
 
 

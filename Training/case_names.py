@@ -6,6 +6,7 @@ import re
 
 PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL = "phantom", "anatomy", "slab", "implanted", "real"
 ORIGINS = (PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL)
+COPY_PATTERN = r"(.+)_v\d{3,}"
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {
     PHANTOM: r"phantom_\d+",
@@ -23,3 +24,9 @@ def origin_of(name: str) -> str:
     acquired.
     """
     return next((origin for origin, pattern in PATTERNS.items() if re.fullmatch(pattern, name)), REAL)
+
+
+def scan_of_copy(name: str) -> str:
+    """The scan that a changed copy was made of; empty for a case that is no such copy."""
+    copied = re.fullmatch(COPY_PATTERN, name)
+    return copied.group(1) if copied else ""

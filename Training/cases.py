@@ -162,7 +162,9 @@ def load_cases(folder: Path) -> list[Case]:
     """All cases of a folder, by name. Raises InputError when there are none."""
     cases = [load_case(path) for path in sorted(folder.glob("*.npz"))]
     if not cases:
-        raise InputError(f"There are no cases (*.npz) in {folder}; write a pool with Training/synthesis.py first.")
+        raise InputError(
+            f"There are no cases (*.npz) in {folder}; write a pool first, with Training/prepare_kits19.py, prepare_pairs.py or synthesis.py."
+        )
     return cases
 
 

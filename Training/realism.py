@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import write_bytes_atomically
+from Training.case_names import REAL, origin_of, scan_of_copy
 from Training.cases import KIDNEY, TUMOR, Case, load_case
 from Training.command_line import natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
@@ -39,7 +39,6 @@ from Training.resemblance.tumor_slices import TumorSlice, case_slice, matched, r
 from Training.resemblance.two_sample import INPUTS, network_auc, statistics_auc
 from Training.sources import read_sources
 
-COPY_PATTERN = r"(.+)_v\d{3,}"
 TRIES = 12
 FORMS_PER_SCAN = 8
 # More of what can be had: the network learns better what gives it away.
@@ -50,7 +49,7 @@ DIAMETER_SPREAD = (0.9, 1.25)
 
 def enhanced_scans(pool: Path) -> list[Case]:
     """The pool's real scans, of either split, whose kidneys show contrast medium. Raises InputError when there are less than three."""
-    paths = [path for path in sorted(pool.glob("*/fine/*.npz")) if not re.fullmatch(rf"{COPY_PATTERN}|phantom_.+|.*anatomy.*", path.stem)]
+    paths = [path for path in sorted(pool.glob("*/fine/*.npz")) if origin_of(path.stem) == REAL]
     # A pool can have a scan on both sides of its split.
     once = {path.stem: path for path in paths}
     cases = [case for case in map(load_case, once.values()) if (case.labels == KIDNEY).any() and not (case.labels == TUMOR).any()]
@@ -88,11 +87,11 @@ def grown_slices(pool: Path, sources: Path, real: Sequence[TumorSlice], count: i
 def pool_slices(pool: Path, rng: np.random.Generator) -> Iterator[TumorSlice]:
     """Slices of the tumors that the pool's changed copies of scans have, where kidneys show contrast medium."""
     for path in sorted(pool.glob("*/fine/*.npz")):
-        copied = re.fullmatch(COPY_PATTERN, path.stem)
-        if copied:
+        scan = scan_of_copy(path.stem)
+        if scan:
             case = load_case(path)
             kidney = case.labels == KIDNEY
-            one = case_slice(case, copied.group(1), rng) if kidney.any() and np.median(case.hu[kidney]) >= UNENHANCED_HU else None
+            one = case_slice(case, scan, rng) if kidney.any() and np.median(case.hu[kidney]) >= UNENHANCED_HU else None
             yield from () if one is None else (one,)
 
 

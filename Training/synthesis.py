@@ -42,7 +42,6 @@ from Training.anatomy.anatomy_pool import (
     require_donors,
     transplants_of,
 )
-from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, origin_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
@@ -81,11 +80,6 @@ def copy_name(name: str, index: int) -> str:
 def phantom_name(seed: int) -> str:
     """What a phantom is called."""
     return f"phantom_{seed}"
-
-
-def is_synthetic(name: str) -> bool:
-    """Whether a case of that name is a changed copy, a transplant, a rendered anatomy or a phantom."""
-    return origin_of(name) in (IMPLANTED, ANATOMY, PHANTOM)
 
 
 def real_cases(sources: Sources, split: str) -> Iterator[Case]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB, origin_of
-from Training.synthesis import copy_name, is_synthetic, phantom_name
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB, origin_of, scan_of_copy
+from Training.synthesis import copy_name, phantom_name
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,10 @@ def test_names_tell_the_origin(name: str, origin: str) -> None:
 def test_the_names_that_synthesis_gives_are_known() -> None:
     assert origin_of(copy_name("scan", 7)) == IMPLANTED
     assert origin_of(phantom_name(20_001)) == PHANTOM
-    for name in (copy_name("scan", 7), phantom_name(20_001), "case_00012", "chaos_ct_3"):
-        assert is_synthetic(name) == (origin_of(name) != REAL)
+    assert {origin_of(name) for name in ("case_00012", "chaos_ct_3")} == {REAL}
+
+
+def test_a_copys_name_tells_its_scan_and_no_other_name_does() -> None:
+    assert scan_of_copy(copy_name("chaos_ct_3", 7)) == "chaos_ct_3"
+    assert scan_of_copy(copy_name("a_v001", 1234)) == "a_v001"
+    assert {scan_of_copy(name) for name in ("chaos_ct_3", "chaos_ct_3_k012", "scan_v1", phantom_name(20_001), "anatomy_00012")} == {""}

@@ -16,10 +16,11 @@ from Training.cases import TUMOR, Case
 from Training.lesion.lesion_displacement import displacement, lost_noise, pushed
 from Training.lesion.lesion_shapes import Shape, random_rotation, shape_of, shapes_of, turned
 from Training.lesion.lesion_surroundings import with_stranding, with_vessels
-from Training.lesion.lesion_texture import crisp, mixed_texture, noise_sd, power_noise, scan_grain, smooth_noise
+from Training.lesion.lesion_texture import crisp, noise_sd, power_noise, scan_grain, smooth_noise
 from Training.lesion.lesion_tissue import KINDS, solid_hu, tumor_hu
-from Training.lesion.lesions import CYST, best_center, grow, grow_described, implanted, place
-from Training.variation.kidney_changes import recontrasted, without_kidney
+from Training.lesion.lesions import CYST, best_center, grow, grow_described, implanted_described, place
+from Training.variation.contrast_phases import draw_uptake
+from Training.variation.kidney_changes import with_kidney_phase, without_kidney
 
 KIDNEY_HU = 150.0
 
@@ -124,7 +125,6 @@ def test_without_contrast_medium_all_solid_kinds_look_alike() -> None:
 def test_noise_has_unit_deviation() -> None:
     rng = np.random.default_rng(0)
     assert smooth_noise((20, 20, 20), 1.5, rng).std() == pytest.approx(1.0, abs=1e-4)
-    assert np.mean([mixed_texture((24, 24, 24), 1.5, rng).std() for _ in range(8)]) == pytest.approx(1.0, abs=0.2)
 
 
 def test_noise_of_a_tissue_is_measured_in_spite_of_edges() -> None:
@@ -294,8 +294,9 @@ def test_bone_and_gas_are_spared(body: Case) -> None:
     assert (distance[hard] < 0).any()
     whole = (slice(0, 72), slice(0, 72), slice(0, 72))
     for seed, label in enumerate((TUMOR, TUMOR, TUMOR, CYST, CYST)):
-        case = implanted(body, whole, distance, label, np.random.default_rng(seed))
-        assert case is not None
+        grown = implanted_described(body, whole, distance, label, np.random.default_rng(seed))
+        assert grown is not None
+        case = grown.case
         assert np.array_equal(case.hu[hard], body.hu[hard])
         assert not case.labels[hard].any()
         assert (case.hu != body.hu)[(distance < -4) & ~ndimage.binary_dilation(hard, iterations=2)].mean() > 0.9
@@ -305,7 +306,7 @@ def test_the_case_given_stays_as_it_was(body: Case, round_shape: Shape) -> None:
     hu, labels = body.hu.copy(), body.labels.copy()
     rng = np.random.default_rng(3)
     assert any(grow(body, round_shape, 18.0, TUMOR, rng) for _ in range(5))
-    recontrasted(body, rng)
+    with_kidney_phase(body, draw_uptake(rng), rng)
     without_kidney(body, rng)
     assert np.array_equal(body.hu, hu)
     assert np.array_equal(body.labels, labels)
@@ -396,7 +397,8 @@ def test_another_phase_changes_kidneys_alone(body: Case) -> None:
     far = ndimage.distance_transform_edt(~kidney) > 4
     medians = []
     for seed in range(8):
-        result = recontrasted(body, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        result = with_kidney_phase(body, draw_uptake(rng), rng)
         assert np.array_equal(result.labels, body.labels)
         assert np.array_equal(result.hu[far], body.hu[far])
         medians.append(float(np.median(result.hu[kidney])))
@@ -406,4 +408,5 @@ def test_another_phase_changes_kidneys_alone(body: Case) -> None:
 
 def test_another_phase_of_no_kidneys_is_the_same(body: Case) -> None:
     case = replace(body, labels=np.zeros_like(body.labels))
-    assert recontrasted(case, np.random.default_rng(0)) is case
+    rng = np.random.default_rng(0)
+    assert with_kidney_phase(case, draw_uptake(rng), rng) is case

@@ -262,7 +262,7 @@ def test_the_command_compares_a_pools_tumors(tmp_path: Path, body_with_tumor: Ca
 def test_tumors_are_grown_with_forms_of_their_scans_own(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "pool" / "train" / "fine"
     folder.mkdir(parents=True)
-    for name in ("a", "b", "c", "plain", "d_v000", "phantom_10000"):
+    for name in ("a", "b", "c", "plain", "d_v000", "a_k000", "slice_a", "phantom_10000"):
         hu = body.hu - 120 * (body.labels == 1).astype(np.int16) if name == "plain" else body.hu
         Case(name, hu, body.labels, body.spacing_mm).save(folder)
     forms = {name: [shape_of(np.pad(np.ones((size,) * 3, bool), 2), name)] for name, size in (("one", 9), ("two", 10), ("three", 11))}

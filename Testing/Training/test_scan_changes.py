@@ -15,7 +15,7 @@ from Training.variation import scan_changes
 from Training.variation.abdomen_changes import gas_pockets, with_ascites, with_bowel_contents
 from Training.variation.contrast_phases import PHASES, draw_uptake
 from Training.variation.phase_changes import closed_in_plane, find_spine, interpolated, is_enhanced, moved_along_hu, with_phase
-from Training.variation.scan_changes import changed_patient, changed_scan, changed_scanner
+from Training.variation.scan_changes import changed_patient, changed_scanner
 
 AORTA, LIVER, MUSCLE, SPINE, GAS, FAT, KIDNEY = range(1, 8)
 WITHOUT = {AORTA: 42, LIVER: 55, MUSCLE: 52, SPINE: 500, GAS: -980, FAT: -100, KIDNEY: 35}
@@ -168,10 +168,15 @@ def test_free_fluid_replaces_fat_inside_alone(tissues: np.ndarray) -> None:
     assert not changed[ndimage.distance_transform_edt(case.labels == 0) < 5].any()
 
 
+def changed(case: Case, rng: np.random.Generator) -> Case:
+    """Another patient in another scanner, as copies of scans are."""
+    return changed_scanner(changed_patient(case, rng), rng)
+
+
 def test_all_changes_together_keep_labels_or_take_them_away(body_with_tumor: Case) -> None:
     before = body_with_tumor.hu.copy()
     for seed in range(6):
-        result = changed_scan(body_with_tumor, np.random.default_rng(seed))
+        result = changed(body_with_tumor, np.random.default_rng(seed))
         assert result.hu.dtype == np.int16
         assert result.labels.dtype == np.uint8
         assert result.hu.shape == before.shape
@@ -181,7 +186,7 @@ def test_all_changes_together_keep_labels_or_take_them_away(body_with_tumor: Cas
 
 
 def test_the_same_seed_makes_the_same_scan(body: Case) -> None:
-    first, again, other = (changed_scan(body, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    first, again, other = (changed(body, np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(first.hu, again.hu)
     assert np.array_equal(first.labels, again.labels)
     assert not np.array_equal(first.hu, other.hu)
@@ -198,7 +203,7 @@ def test_without_chances_nothing_changes(body: Case, monkeypatch: pytest.MonkeyP
 def test_scans_of_few_slices_are_changed_too(body: Case) -> None:
     thin = body.cropped((slice(35, 37), slice(0, 72), slice(0, 72)))
     for seed in range(4):
-        assert changed_scan(thin, np.random.default_rng(seed)).hu.shape == thin.hu.shape
+        assert changed(thin, np.random.default_rng(seed)).hu.shape == thin.hu.shape
 
 
 def test_a_real_scan_loses_its_contrast(shared_data: Path) -> None:

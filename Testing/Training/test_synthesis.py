@@ -16,10 +16,11 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Training import synthesis
 from Training.anatomy.anatomy_pool import anatomy_name, transplant_name
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, origin_of
 from Training.cases import Case, load_cases
 from Training.lesion.lesion_shapes import Shape, shape_of
 from Training.sources import Sources, read_sources
-from Training.synthesis import LesionBank, build_split, copy_name, is_synthetic, phantom_name, phantom_seeds, variant, with_lesions, write_case
+from Training.synthesis import LesionBank, build_split, copy_name, phantom_name, phantom_seeds, variant, with_lesions, write_case
 
 
 @pytest.fixture(autouse=True)
@@ -139,13 +140,13 @@ def test_sources_that_are_no_json_are_a_sentence(tmp_path: Path) -> None:
 
 
 def test_names_tell_what_is_synthetic() -> None:
-    assert is_synthetic(copy_name("any", 7))
-    assert is_synthetic(copy_name("any", 1234))
-    assert is_synthetic(phantom_name(10_000))
-    assert is_synthetic(anatomy_name("train", 12))
-    assert is_synthetic(anatomy_name("validation", 12))
-    assert is_synthetic(transplant_name("any", 12))
-    assert not any(is_synthetic(name) for name in ("case_00000", "head_very_large", "phantom_like", "a_v12", "anatomy", "organ_kidneys"))
+    assert origin_of(copy_name("any", 7)) == IMPLANTED
+    assert origin_of(copy_name("any", 1234)) == IMPLANTED
+    assert origin_of(phantom_name(10_000)) == PHANTOM
+    assert origin_of(anatomy_name("train", 12)) == ANATOMY
+    assert origin_of(anatomy_name("validation", 12)) == ANATOMY
+    assert origin_of(transplant_name("any", 12)) == IMPLANTED
+    assert {origin_of(name) for name in ("case_00000", "head_very_large", "phantom_like", "a_v12", "anatomy", "organ_kidneys")} == {REAL}
 
 
 def test_no_phantom_is_in_both_splits() -> None:

@@ -26,14 +26,6 @@ def smooth_noise(size: tuple[int, ...], sigma_voxels: float, rng: np.random.Gene
     return standardized(ndimage.gaussian_filter(rng.standard_normal(size, dtype=np.float32), sigma_voxels, mode="wrap"))
 
 
-def mixed_texture(size: tuple[int, ...], spacing_mm: float, rng: np.random.Generator) -> Field:
-    """Noise of several lengths between 1.5 and 10 mm, standard deviation about 1."""
-    lengths = rng.uniform(1.5, 10.0, size=3) / spacing_mm / 2.0
-    weights = rng.dirichlet(np.ones(3))
-    total = sum(np.sqrt(weight) * smooth_noise(size, length, rng) for weight, length in zip(weights, lengths, strict=True))
-    return np.asarray(total, dtype=np.float32)
-
-
 def power_noise(size: tuple[int, ...], spacing_mm: float, slope: float, longest_mm: float, rng: np.random.Generator) -> Field:
     """Noise whose power falls with frequency as f^-slope up to wavelengths of `longest_mm`: structures of all sizes; mean 0, sd 1.
 

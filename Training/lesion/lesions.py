@@ -155,14 +155,8 @@ def place(case: Case, distance: Field, center: NDArray[np.int64]) -> tuple[Slice
     return (into[0], into[1], into[2]), (part[0], part[1], part[2])
 
 
-def implanted(case: Case, into: Slices, distance: Field, label: int, rng: np.random.Generator) -> Case | None:
-    """The case with a lesion of that signed distance (mm) written at `into`, or None where it would touch a tumor or hardly a kidney."""
-    grown = implanted_described(case, into, distance, label, rng)
-    return None if grown is None else grown.case
-
-
 def implanted_described(case: Case, into: Slices, distance: Field, label: int, rng: np.random.Generator) -> Grown | None:
-    """As `implanted`, with what has grown."""
+    """The case with a lesion of that signed distance (mm) at `into`, and what has grown; None where it would touch a tumor or hardly a kidney."""
     hu, labels = case.hu[into].astype(np.float32), case.labels[into]
     spared = bone_and_gas(hu, labels)
     distance = np.where(spared, np.maximum(distance, SPARED_MM), distance)

@@ -12,17 +12,12 @@ from scipy import ndimage
 
 from KidneyTumorCascadeLib.geometry import Slices
 from Training.cases import KIDNEY, Case, around, as_hu
-from Training.variation.contrast_phases import Uptake, draw_uptake
+from Training.variation.contrast_phases import Uptake
 from Training.variation.scan_filters import blurred, kidney_outline, smooth_field, without_noise
 
 Field = NDArray[np.float32]
 FAT_HU, TISSUE_HU = -90.0, 25.0
 STONE_HU = (200.0, 1400.0)
-
-
-def recontrasted(case: Case, rng: np.random.Generator) -> Case:
-    """The case with its kidneys in another contrast phase, drawn at random; all else stays."""
-    return with_kidney_phase(case, draw_uptake(rng), rng)
 
 
 def with_kidney_phase(case: Case, uptake: Uptake, rng: np.random.Generator) -> Case:

@@ -20,11 +20,6 @@ OTHER_PHASE, BOWEL_CONTENTS, ASCITES, STONES, NO_KIDNEYS = 0.6, 0.3, 0.06, 0.06,
 COUCH, BEAM_HARDENING, KERNEL, THICK_SLICES, NOISE, NARROW_VIEW, KIDNEYS_CUT = 0.4, 0.5, 0.5, 0.4, 0.5, 0.2, 0.07
 
 
-def changed_scan(case: Case, rng: np.random.Generator) -> Case:
-    """Another patient in another scanner."""
-    return changed_scanner(changed_patient(case, rng), rng)
-
-
 def changed_patient(case: Case, rng: np.random.Generator) -> Case:
     """The same anatomy in another state: contrast phase, contents of the bowel, free fluid, stones. Labels stay, unless both kidneys go."""
     if rng.random() < OTHER_PHASE:
