@@ -49,7 +49,7 @@ def heading(title: str, sample: Sequence[TumorSlice]) -> NDArray[np.uint8]:
 
 def cell_size(sample: Sequence[TumorSlice]) -> int:
     """Pixels from one slice of a sheet to the next."""
-    return sample[0].crisp.shape[0] * ZOOM + LINE
+    return len(sample[0].crisp) * ZOOM + LINE
 
 
 def sheet(sample: Sequence[TumorSlice]) -> NDArray[np.uint8]:
