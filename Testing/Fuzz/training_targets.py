@@ -95,7 +95,8 @@ def evaluation_example() -> dict[str, Any]:
     """An evaluation of one case."""
     from Training.measuring.evaluation_files import CASE_FIELDS, SCHEMA
 
-    return {"schema": SCHEMA, "preset": "standard", "bundle": {}, "weights": {"roi": "0"}, "cases": [dict.fromkeys(sorted(CASE_FIELDS), 0)]}
+    about = {"schema": SCHEMA, "preset": "standard", "measured_on": "--split all", "bundle": {}, "weights": {"roi": "0"}}
+    return {**about, "cases": [dict.fromkeys(sorted(CASE_FIELDS), 0)]}
 
 
 def case_example(folder: Path) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from KidneyTumorCascadeLib.errors import InputError
 from Testing.Training.measured import WEIGHTS, evaluation, measured_case, write
 from Training import merge_evaluations
-from Training.measuring.evaluation_files import evidence_for, read_evaluations, unseen_only
+from Training.measuring.evaluation_files import SCHEMA, evidence_for, read_evaluations, unseen_only
 from Training.measuring.figures import shows_kidneys_without_tumor
 
 OTHERS = {"roi": "7" * 64, "kidney": "8" * 64, "tumor": "6" * 64}
@@ -102,7 +102,16 @@ def without_calibration() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "content",
-    [[], {"cases": []}, {**evaluation([]), "schema": 1}, {"schema": 2, "merged": [[]]}, {"schema": 2, "merged": 5}, without_calibration(), "x"],
+    [
+        [],
+        {"cases": []},
+        {**evaluation([]), "schema": SCHEMA - 1},
+        {**evaluation([]), "measured_on": ["--pool"]},
+        {"schema": SCHEMA, "merged": [[]]},
+        {"schema": SCHEMA, "merged": 5},
+        without_calibration(),
+        "x",
+    ],
 )
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(InputError, match=r"is not what Training/evaluate.py of this version writes"):

@@ -39,7 +39,8 @@ def read_evaluations(path: Path) -> list[Evaluation]:
 
 def is_complete(evaluation: Evaluation) -> bool:
     """Whether all is there that `Training/evaluate.py` writes. Raises TypeError or AttributeError for what is no object."""
-    return evaluation.keys() >= ABOUT_FIELDS and all(case.keys() >= CASE_FIELDS for case in evaluation["cases"])
+    about = evaluation.keys() >= ABOUT_FIELDS and isinstance(evaluation["measured_on"], str)
+    return about and all(case.keys() >= CASE_FIELDS for case in evaluation["cases"])
 
 
 def unseen_only(evaluations: Iterable[Evaluation], known: Iterable[str] = ()) -> list[Evaluation]:
