@@ -17,6 +17,7 @@ from Training.cases import Case
 from Training.lesion.lesion_shapes import Shape, shape_of
 from Training.lesion.lesions import grow
 from Training.resemblance import two_sample
+from Training.resemblance.realism_picture import HEADING, OUTLINE, ZOOM, outlined, write_picture
 from Training.resemblance.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
 from Training.resemblance.slice_window import muscle_gray, muscle_grays
 from Training.resemblance.tumor_slices import (
@@ -257,6 +258,28 @@ def test_the_command_compares_a_pools_tumors(tmp_path: Path, body_with_tumor: Ca
     assert set(result["auc"]) == {*INPUTS, "statistics"}
     assert all(0.0 <= value["mean"] <= 1.0 for value in result["auc"].values())
     assert Image.open(drawing).size[0] > 500
+
+
+def test_the_line_round_a_tumor_covers_nothing_of_it() -> None:
+    one = picture("a", 1)
+    drawn = outlined(one)
+    line = (drawn == OUTLINE).all(axis=-1)
+    inside = one.tumor.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    assert not (line & inside).any()
+    # One line of one pixel all round: the step from tumor to surroundings is always drawn.
+    assert (ndimage.binary_dilation(line) & inside).sum() == (inside & ~ndimage.binary_erosion(inside)).sum()
+    rest = drawn[~line]
+    assert (rest == rest[:, :1]).all()
+
+
+def test_the_picture_has_the_real_ones_above_under_a_heading_of_their_own(tmp_path: Path) -> None:
+    write_picture(sample("real", 1, 0, brightness=220.0), sample("made", 1, 9, brightness=60.0), tmp_path / "both.png")
+    whole = np.asarray(Image.open(tmp_path / "both.png"))
+    headings = [whole[: len(whole) // 2][:HEADING], whole[len(whole) // 2 :][:HEADING]]
+    assert all((band == 255).mean() > 0.8 and (band < 128).any() for band in headings)
+    assert not np.array_equal(headings[0], headings[1])
+    first = [half[HEADING : HEADING + ZOOM * PATCH, : ZOOM * PATCH].mean() for half in (whole[: len(whole) // 2], whole[len(whole) // 2 :])]
+    assert first[0] > first[1] + 10
 
 
 def test_tumors_are_grown_with_forms_of_their_scans_own(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
