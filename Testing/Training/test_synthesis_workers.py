@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_a_worker_that_is_ended_is_a_sentence_and_leaves_whole_cases(
     assert {case.name for case in load_cases(tmp_path / "pool" / "validation" / "fine")} >= {"scan_validation"}
 
 
+@pytest.fixture
+def usual_interrupts() -> Iterator[None]:
+    """Control-C as in a terminal: a command that is started where it is ignored ignores it, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupts")
 def test_an_interrupted_command_ends_with_130_and_leaves_whole_cases(sources_file: Path, tmp_path: Path) -> None:
     """By control-C at a terminal, which reaches all processes at once: after a worker's only case, as copies go on."""
     words = [str(sources_file), str(tmp_path / "pool"), "--validation-count", "500", "--validation-transplants", "1", "--workers", "2"]
