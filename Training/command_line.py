@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TypeVar
 
 from KidneyTumorCascadeLib.allocator import keep_freed_memory
 from KidneyTumorCascadeLib.errors import Cancelled, CascadeError, InputError
-
-T = TypeVar("T")
 
 
 def run_command(work: Callable[[], None]) -> int:
@@ -33,32 +27,6 @@ def fail(error: CascadeError) -> int:
     """The error as one line on standard error; returns its exit code."""
     sys.stderr.write(" ".join(str(error).split()) + "\n")
     return error.exit_code
-
-
-def heeded(pieces: Iterable[T]) -> Iterator[T]:
-    """The pieces of a command's work; control-C ends it at the next piece even where a library swallowed the KeyboardInterrupt.
-
-    Where control-C is ignored or handled otherwise, and outside the main thread, they are the pieces as they are.
-    """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield from pieces
-        return
-    pressed: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        for piece in pieces:
-            if pressed:
-                raise KeyboardInterrupt
-            yield piece
-        if pressed:
-            raise KeyboardInterrupt
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_folder(folder: Path) -> None:

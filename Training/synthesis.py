@@ -43,7 +43,7 @@ from Training.anatomy.anatomy_pool import (
     transplants_of,
 )
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
-from Training.command_line import heeded, make_folder, natural, positive, run_command
+from Training.command_line import make_folder, natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
 from Training.lesion.lesions import CYST, grow
 from Training.preparation.worker_processes import worker_processes
@@ -215,7 +215,7 @@ def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int,
     shared = workers > 1 and rendered.anatomies + rendered.transplants > 0
     names = write_shared(work, drawn, with_kidneys, rendered, workers) if shared else chain(drawn, write_rendered(work, with_kidneys, rendered))
     total = len(originals) + count + len(phantom_seeds(sources, split)) + rendered.anatomies + rendered.transplants
-    for number, name in enumerate(heeded(names), start=1):
+    for number, name in enumerate(names, start=1):
         print(f"[{number}/{total}] {split} {name}", flush=True)
 
 
