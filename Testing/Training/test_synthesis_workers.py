@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,14 @@ def test_an_interrupted_command_ends_with_130_and_leaves_whole_cases(sources_fil
         assert process.stderr.read() == "Cancelled.\n"
     assert process.returncode == 130
     assert load_cases(tmp_path / "pool" / "validation" / "coarse")
+
+
+@pytest.mark.usefixtures("usual_interrupts")
+@pytest.mark.parametrize(("command", "worker"), [(signal.SIG_IGN, signal.SIG_IGN), (signal.default_int_handler, signal.SIG_DFL)])
+def test_workers_ignore_control_c_where_their_command_does(command: Any, worker: Any) -> None:
+    signal.signal(signal.SIGINT, command)
+    with worker_processes(1, "try again") as executor:
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() == worker
 
 
 def test_what_a_worker_cannot_read_is_a_sentence(sources: Sources, tmp_path: Path) -> None:

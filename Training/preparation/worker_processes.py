@@ -42,8 +42,9 @@ def worker_processes(count: int, remedy: str, begin: Callable[[], None] | None =
 def begin_worker(begin: Callable[[], None] | None) -> None:
     """One thread for each worker, and an end for it when the command is killed: an orphan would wait for work for ever."""
     torch.set_num_threads(1)
-    # Control-C reaches every process of a terminal, and it is the command that says so.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Control-C reaches every process of a terminal, and it is the command that says so. Where the command ignores it, so do its workers.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=end_after, args=(parent,), daemon=True).start()
