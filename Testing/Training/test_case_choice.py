@@ -47,7 +47,28 @@ def test_small_tumors_are_drawn_more_often() -> None:
     assert choice.weight(case_with(None)) == 1.0
 
 
-@pytest.mark.parametrize("settings", [{"least_contrast_hu": -1.0}, {"faint_tumor_ml": -1.0}, {"small_tumor_ml": -1.0}, {"small_tumor_weight": 0.0}])
+def test_large_tumors_are_drawn_more_often() -> None:
+    choice = CaseChoice(small_tumor_ml=0.5, small_tumor_weight=3.0, large_tumor_ml=2.0, large_tumor_weight=5.0)
+    assert [choice.weight(case_with(60, edge)) for edge in (7, 12, 13)] == [3.0, 1.0, 5.0]
+    assert choice.weight(case_with(None)) == 1.0
+
+
+def test_a_large_tumor_that_is_too_faint_is_not_drawn() -> None:
+    assert CaseChoice(least_contrast_hu=20.0, large_tumor_ml=2.0, large_tumor_weight=5.0).weight(case_with(150, 13)) == 0.0
+
+
+IMPOSSIBLE = [
+    {"least_contrast_hu": -1.0},
+    {"faint_tumor_ml": -1.0},
+    {"small_tumor_ml": -1.0},
+    {"small_tumor_weight": 0.0},
+    {"large_tumor_ml": -1.0},
+    {"large_tumor_weight": 0.0},
+    {"small_tumor_ml": 2.0, "large_tumor_ml": 1.0},
+]
+
+
+@pytest.mark.parametrize("settings", IMPOSSIBLE)
 def test_impossible_numbers_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="unlike"):
         CaseChoice(**settings)
