@@ -31,6 +31,8 @@ from Training.fitting.training_log import LOG_FILE, read_log
 CURVES_FILE = "curves.png"
 TRAINING_COLOUR, VALIDATION_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#E08A3C", "#1F5A96", "#333333", "#E4E4E4"
 LEVEL_COLOUR = "#5B8C5A"
+# In letters; a longer name would reach into the legend, and stands on a line above it. Space above the panel is in points.
+LONG_NAME, USUAL_PAD, LONG_NAME_PAD = 7, 6, 22
 PANEL_INCHES, DOTS_PER_INCH, MOST_COLUMNS = (4.4, 3.4), 160, 3
 
 
@@ -131,7 +133,8 @@ def draw_panel(panel: Any, curve: Curve, level: Level | None) -> None:
         label = f"{level.name}  {level.dice:.3f}"
         place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, -4), "textcoords": "offset points", "va": "top"}
         panel.annotate(label, (0.02, level.dice), color=LEVEL_COLOUR, fontsize=9, **place)
-    panel.set_title(curve.name, loc="left", color=TEXT_COLOUR, fontsize=11, fontweight="bold")
+    pad = LONG_NAME_PAD if len(curve.name) > LONG_NAME else USUAL_PAD
+    panel.set_title(curve.name, loc="left", color=TEXT_COLOUR, fontsize=11, fontweight="bold", pad=pad)
     panel.set_xlabel("iterations", color=TEXT_COLOUR)
     panel.set_ylabel("Dice", color=TEXT_COLOUR)
     panel.set_ylim(0.0, 1.0)

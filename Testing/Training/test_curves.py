@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_a_level_to_compare_with_is_drawn_where_it_belongs(run: Path, tmp_path: 
         assert curves.main([str(run), "--out", str(tmp_path / "no.png"), "--level", wrong, "published"]) == 2
         assert "is no Dice" in capsys.readouterr().err
     assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize("name", ["roi", "kidney", "n" * curves.LONG_NAME, "n" * (curves.LONG_NAME + 1), "kidney_with_patches_of_96"])
+def test_a_name_does_not_reach_into_the_legend(name: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=curves.PANEL_INCHES, dpi=curves.DOTS_PER_INCH, layout="constrained")
+    panel = figure.subplots()
+    curves.draw_panel(panel, Curve(name, (250, 500), (0.1, 0.47), (0.2, 0.5)), None)
+    figure.savefig(io.BytesIO(), format="png")
+    legend = panel.get_legend()
+    assert legend is not None
+    title = next(text for text in panel.get_children() if getattr(text, "get_text", str)() == name)
+    assert not title.get_window_extent().overlaps(legend.get_window_extent())
+    assert title.get_window_extent().y1 <= figure.bbox.y1
 
 
 def test_folders_without_a_training_are_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
