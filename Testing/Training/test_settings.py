@@ -18,6 +18,7 @@ from Training import train
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.fitting.optimization import learning_rate, make_optimizer
 from Training.fitting.settings import OptimizerSettings, read_config, read_settings
+from Training.measuring.trained_bundle import network_entry
 
 FOLDER = Path(train.__file__).parent / "configs"
 # Beside the configurations of trainings lie lists of trials.
@@ -39,7 +40,19 @@ def test_configurations_can_be_trained_and_make_bundles(path: Path, stage: str) 
     found = read_settings(path, stage)
     assert found.stage == stage
     assert found.sampling.foreground in FOREGROUNDS[stage]
-    assert all(PATCH_LIMITS[0] <= edge <= PATCH_LIMITS[1] and edge % found.shape.divisor == 0 for edge in found.sampling.patch)
+    assert all(PATCH_LIMITS[0] <= edge <= PATCH_LIMITS[1] and edge % found.shape.divisor == 0 for edge in found.used_patch)
+    # The two networks of a box see the same patches in use, whatever they were trained with.
+    assert stage == "roi" or found.used_patch == read_settings(path, "kidney").used_patch
+
+
+def test_a_network_can_be_used_with_other_patches_than_it_is_trained_with(tmp_path: Path) -> None:
+    assert read_settings(SMOKE, "tumor").used_patch == read_settings(SMOKE, "tumor").sampling.patch == (16, 16, 16)
+    settings = read_settings(changed(tmp_path, {"patch_in_use": [32, 16, 24]}), "tumor")
+    assert (settings.sampling.patch, settings.used_patch) == ((16, 16, 16), (32, 16, 24))
+    assert network_entry(settings, VNet(settings.shape), tmp_path)["patch"] == [32, 16, 24]
+    for wrong in ([32, 16], [32, 16, 23], [32, 16, 0]):
+        with pytest.raises(InputError, match="edges of a patch must be a multiple of 4"):
+            read_settings(changed(tmp_path, {"patch_in_use": wrong}), "tumor")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -59,6 +59,7 @@ class StageSettings:
         ema_decay: of the moving average that ships; 0 ships the network as it is after the last step.
         clip_norm: largest norm of a step's gradient; None: gradients are taken as they are.
         validate_every: steps between validations, each of which saves a checkpoint.
+        patch_in_use: voxels (z, y, x) that the network is to see at once in a bundle; None: the patch that it is trained with.
 
     Raises ValueError, from the constructor, for what cannot be trained.
     """
@@ -78,6 +79,7 @@ class StageSettings:
     clip_norm: float | None
     validate_every: int
     more_cases: str | None = None
+    patch_in_use: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         require_folder("cases", self.cases)
@@ -90,8 +92,14 @@ class StageSettings:
                 raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
         if self.warmup_steps < 0 or not 0 <= self.ema_decay < 1 or not (self.clip_norm is None or self.clip_norm > 0):
             raise ValueError("warmup_steps is 0 or more, ema_decay from 0 to below 1, and clip_norm above 0 or null")
-        if any(edge % self.shape.divisor for edge in self.sampling.patch):
-            raise ValueError(f"each edge of the patch must be a multiple of {self.shape.divisor} for this network, not {self.sampling.patch}")
+        for patch in (self.sampling.patch, self.used_patch):
+            if len(patch) != 3 or any(edge < 1 or edge % self.shape.divisor for edge in patch):
+                raise ValueError(f"each of the three edges of a patch must be a multiple of {self.shape.divisor} for this network, not {patch}")
+
+    @property
+    def used_patch(self) -> tuple[int, ...]:
+        """Voxels (z, y, x) that the network sees at once in a bundle."""
+        return self.patch_in_use or self.sampling.patch
 
 
 def require_folder(name: str, value: Any) -> None:
@@ -176,6 +184,7 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> StageSettings:
         clip_norm=optional_number(values["clip_norm"]),
         validate_every=whole(values, "validate_every"),
         more_cases=values.get("more_cases"),
+        patch_in_use=None if values.get("patch_in_use") is None else tuple(values["patch_in_use"]),
     )
 
 

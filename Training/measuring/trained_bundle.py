@@ -56,7 +56,7 @@ def network_entry(settings: StageSettings, network: VNet, folder: Path) -> dict[
         "network": settings.shape.to_dict(),
         "foreground": list(settings.sampling.foreground),
         "spacing_mm": [settings.sampling.spacing_mm] * 3,
-        "patch": list(settings.sampling.patch),
+        "patch": list(settings.used_patch),
         "normalization": settings.normalization.to_dict(),
         "weights": name,
         "sha256": digest,
