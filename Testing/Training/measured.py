@@ -22,9 +22,9 @@ def measured_case(name: str, **values: Any) -> dict[str, Any]:
     return {**case, **values}
 
 
-def lesion(diameter_mm: float, found: bool) -> dict[str, Any]:
+def lesion(diameter_mm: float, found: bool, contrast_hu: float | None = -60.0) -> dict[str, Any]:
     """A tumor of the reference."""
-    return {"ml": 1.0, "diameter_mm": diameter_mm, "dice": 0.5, "found": found}
+    return {"ml": 1.0, "diameter_mm": diameter_mm, "dice": 0.5, "found": found, "contrast_hu": contrast_hu}
 
 
 def evaluation(cases: Sequence[dict[str, Any]], weights: Mapping[str, str] = WEIGHTS, preset: str = "standard") -> dict[str, Any]:

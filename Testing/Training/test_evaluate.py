@@ -64,6 +64,7 @@ def test_the_kidneys_hu_tell_of_contrast_and_are_those_of_the_reference(body_wit
     turned = Volume(changed.hu[:, ::-1], replace(changed.geometry, direction=(1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)))
     row, _ = segment_and_score(Trial("a", turned, Volume(labels[:, ::-1], turned.geometry), False, True), finding(labels[:, ::-1]))
     assert row.kidney_hu == expected
+    assert [lesion.contrast_hu for lesion in row.lesions] == [900.0 - expected]
     assert row_of(changed, None, True, labels).kidney_hu is None
 
 

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from Training.measuring.lesion_detection import LEAST_IOU, SPECK_ML, Share, detect, found_by_size, lesion_of, overlap_table, sphere_diameter_mm
+from Testing.Training.measured import lesion as tumor
+from Training.measuring.lesion_detection import (
+    LEAST_IOU,
+    SPECK_ML,
+    Share,
+    detect,
+    found_by_contrast,
+    found_by_size,
+    lesion_of,
+    overlap_table,
+    sphere_diameter_mm,
+)
 
 # Every voxel is above the size of a speck.
 VOXEL_ML = 1.0
@@ -105,3 +116,20 @@ def test_sizes_are_counted_apart() -> None:
     }
     at_bounds = [{"diameter_mm": diameter, "found": True} for diameter in (19.99, 20.0, 39.99, 40.0)]
     assert [share.lesions for share in found_by_size(at_bounds).values()] == [1, 2, 1]
+
+
+def test_a_lesion_tells_how_much_it_differs_from_the_kidney() -> None:
+    """By its own median, in the order of the lesions, and wherever in the scan they lie; without a kidney nothing is told."""
+    hu = np.full((20, 20, 40), 999, dtype=np.int16)
+    hu[ONE], hu[OTHER] = 40, 170
+    hu[2, 2:6, 2:6] = -500
+    lesions = detect(masks(), masks(OTHER, ONE), VOXEL_ML, hu, 150.0).lesions
+    assert [(found.ml, found.contrast_hu) for found in lesions] == [(64.0, -110.0), (160.0, 20.0)]
+    assert [found.contrast_hu for found in detect(masks(), masks(OTHER, ONE), VOXEL_ML, hu).lesions] == [None, None]
+    assert detect(masks(ONE), masks(), VOXEL_ML, hu, 150.0).lesions == []
+
+
+def test_only_large_lesions_are_counted_by_contrast() -> None:
+    lesions = [tumor(30.0, True, -20.0), tumor(20.0, False, 20.0), tumor(19.9, False, -90.0)]
+    lesions += [tumor(30.0, False, 19.9), tumor(30.0, False, -19.9), tumor(90.0, True, 0.0), tumor(90.0, True, None)]
+    assert found_by_contrast(lesions) == {"20 HU and more": Share(1, 2), "under 20 HU": Share(1, 3)}

@@ -118,6 +118,15 @@ def test_groups_sizes_and_calibration_are_those_of_unseen_cases() -> None:
     assert "0.123" not in text.split("### Every case")[0]
 
 
+def test_tumors_that_can_be_told_from_the_kidney_are_counted_apart() -> None:
+    faint = measured_case("one_v002", tumor_dice=0.1, reference_tumor_ml=9.0, lesions=[lesion(33.0, False, 4.0), lesion(22.0, True, -33.0)])
+    text = section(written(evidence_for(WEIGHTS, [evaluation([faint])])), "Tumors found, by contrast with the kidney")
+    assert "| cases | 20 HU and more | under 20 HU |" in text
+    assert "| tumors grown or transplanted into real CT | 1 of 1 | 0 of 1 |" in text
+    none = written(evidence_for(WEIGHTS, [evaluation([measured_case("seen")])]))
+    assert section(none, "Tumors found, by contrast with the kidney").strip() == "No case has tumors."
+
+
 def test_scans_without_contrast_are_told_from_those_with_it() -> None:
     """Exactly 70 HU still counts as contrast; scans without kidneys count nowhere."""
     plain = measured_case("one_v002", kidney_hu=69.9, kidney_dice=0.5, tumor_dice=0.1, reference_tumor_ml=9.0, lesions=[lesion(33.0, False)])

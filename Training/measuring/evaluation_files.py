@@ -15,7 +15,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.json_fields import load_json
 from Training.measuring.scoring import Row
 
-SCHEMA = 3
+SCHEMA = 4
 Case = Mapping[str, Any]
 Evaluation = Mapping[str, Any]
 ABOUT_FIELDS = {"schema", "preset", "measured_on", "bundle", "weights", "cases"}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from Training.case_names import ANATOMY, IMPLANTED, REAL
 from Training.measuring.calibration import Reliability
 from Training.measuring.evaluation_files import Case
+from Training.measuring.lesion_detection import LARGE_MM
 
-LARGE_MM = 20.0
 PATIENTS = 50
 # Fewer real scans, or tumors in them, than this decide nothing.
 ENOUGH = 10

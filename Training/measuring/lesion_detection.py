@@ -19,6 +19,9 @@ from scipy import ndimage
 LEAST_IOU = 0.1
 # A speck of a label map, 4 mm across, is no lesion: neither can it be missed, nor is a finding on it a false one.
 SPECK_ML = 0.033
+LARGE_MM = 20.0
+# A tumor this much (HU) darker or brighter than its kidney can be seen; others only by their form.
+SEEN_HU = 20.0
 SIZE_CLASSES = (("under 2 cm", 0.0, 20.0), ("2 to 4 cm", 20.0, 40.0), ("4 cm and more", 40.0, float("inf")))
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -32,12 +35,14 @@ class Lesion:
         diameter_mm: of the sphere of that volume.
         dice: with the predicted tumors that touch it.
         found: whether these overlap it enough.
+        contrast_hu: its median less that of the scan's kidneys without tumor; None where there is no kidney beside tumors.
     """
 
     ml: float
     diameter_mm: float
     dice: float
     found: bool
+    contrast_hu: float | None
 
 
 @dataclass(frozen=True)
@@ -56,16 +61,27 @@ class Share:
     lesions: int
 
 
-def detect(prediction: NDArray[np.bool_], reference: NDArray[np.bool_], voxel_ml: float) -> Detection:
-    """Compare two tumor masks (z, y, x) of the same grid lesion by lesion."""
+def detect(
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], voxel_ml: float, hu: NDArray[Any] | None = None, kidney_hu: float | None = None
+) -> Detection:
+    """Compare two tumor masks (z, y, x) of the same grid lesion by lesion.
+
+    Args:
+        prediction: what is called tumor.
+        reference: what is tumor.
+        voxel_ml: the volume of a voxel.
+        hu: the scan (z, y, x), for the lesions' contrast; it is not told without.
+        kidney_hu: the median of the reference's kidney, likewise.
+    """
     if not (prediction | reference).any():
         return Detection([], 0)
     part = ndimage.find_objects((prediction | reference).astype(np.uint8))[0]
     overlap = overlap_table(reference[part], prediction[part])
+    contrasts = [None] * (len(overlap) - 1) if hu is None or kidney_hu is None else contrasts_hu(hu[part], reference[part], kidney_hu)
     lesions, touched = [], np.zeros(overlap.shape[1] - 1, dtype=bool)
-    for row in overlap[1:]:
+    for row, contrast in zip(overlap[1:], contrasts, strict=True):
         touching = row[1:] > 0
-        lesion = lesion_of(int(row.sum()), int(row[1:].sum()), int(overlap[:, 1:].sum(axis=0)[touching].sum()), voxel_ml)
+        lesion = lesion_of(int(row.sum()), int(row[1:].sum()), int(overlap[:, 1:].sum(axis=0)[touching].sum()), voxel_ml, contrast)
         speck = lesion.ml < SPECK_ML
         if not speck:
             lesions.append(lesion)
@@ -83,11 +99,17 @@ def overlap_table(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -
     return np.bincount(pairs, minlength=(lesions + 1) * (findings + 1)).reshape(lesions + 1, findings + 1)
 
 
-def lesion_of(voxels: int, shared: int, predicted: int, voxel_ml: float) -> Lesion:
+def contrasts_hu(hu: NDArray[Any], reference: NDArray[np.bool_], kidney_hu: float) -> list[float]:
+    """How much brighter the median of each part of the reference is than the kidney, in the order of `overlap_table`'s rows."""
+    numbered, lesions = ndimage.label(reference, NEIGHBOURS)
+    return [float(median) - kidney_hu for median in ndimage.median(hu, numbered, range(1, lesions + 1))] if lesions else []
+
+
+def lesion_of(voxels: int, shared: int, predicted: int, voxel_ml: float, contrast_hu: float | None = None) -> Lesion:
     """A lesion of that many voxels, `shared` of them with predicted tumors of `predicted` voxels that touch it."""
     union = voxels + predicted - shared
     ml = voxels * voxel_ml
-    return Lesion(ml, sphere_diameter_mm(ml), 2.0 * shared / (voxels + predicted), shared / union >= LEAST_IOU)
+    return Lesion(ml, sphere_diameter_mm(ml), 2.0 * shared / (voxels + predicted), shared / union >= LEAST_IOU, contrast_hu)
 
 
 def sphere_diameter_mm(ml: float) -> float:
@@ -98,6 +120,19 @@ def sphere_diameter_mm(ml: float) -> float:
 def found_by_size(lesions: Sequence[Mapping[str, Any]]) -> dict[str, Share]:
     """How many were found in each size class. `lesions` are `Lesion`s as they stand in an evaluation's file."""
     return {name: share_of(lesion for lesion in lesions if low <= lesion["diameter_mm"] < high) for name, low, high in SIZE_CLASSES}
+
+
+def found_by_contrast(lesions: Sequence[Mapping[str, Any]]) -> dict[str, Share]:
+    """How many of the large ones were found among those that can be told from their kidney by brightness, and among the others.
+
+    `lesions` as above; those of which the contrast is not known are in neither.
+    """
+    large = [lesion for lesion in lesions if lesion["diameter_mm"] >= LARGE_MM and lesion["contrast_hu"] is not None]
+    seen = f"{SEEN_HU:.0f} HU and more"
+    return {
+        seen: share_of(lesion for lesion in large if abs(lesion["contrast_hu"]) >= SEEN_HU),
+        f"under {SEEN_HU:.0f} HU": share_of(lesion for lesion in large if abs(lesion["contrast_hu"]) < SEEN_HU),
+    }
 
 
 def share_of(lesions: Iterable[Mapping[str, Any]]) -> Share:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB
@@ -23,7 +23,7 @@ from Training.measuring.figures import (
     reliability_of,
     shows_kidneys_without_tumor,
 )
-from Training.measuring.lesion_detection import found_by_size
+from Training.measuring.lesion_detection import SEEN_HU, Share, found_by_contrast, found_by_size
 
 ORIGINS = {
     REAL: "real CT",
@@ -85,6 +85,8 @@ def measured_parts(evidence: Evidence) -> list[str]:
         contrast_table(unseen),
         "### Tumors found, by size",
         detection_table(unseen),
+        "### Tumors found, by contrast with the kidney",
+        visibility_table(unseen),
     ]
     parts += ["### Calibration of the probabilities", calibration_text(unseen)]
     if evidence.left_out:
@@ -170,13 +172,31 @@ def contrast_cells(cases: Sequence[Case]) -> list[str]:
 
 def detection_table(cases: Sequence[Case]) -> str:
     """Found of all, by kind of case and diameter of the sphere of the same volume."""
-    lesions = {title: [lesion for case in of_origin(cases, origin) for lesion in case["lesions"]] for origin, title in ORIGINS.items()}
-    rows = [(title, found_by_size(of_kind)) for title, of_kind in lesions.items() if of_kind]
-    if not rows:
+    table = found_table(cases, found_by_size)
+    if table is None:
         return "No case has tumors."
-    header = ("cases", *rows[0][1])
-    table = markdown(header, ([title, *(f"{share.found} of {share.lesions}" for share in shares.values())] for title, shares in rows))
     return f"A tumor is found when its intersection over union with the predicted tumors that touch it is 0.1 or more.\n\n{table}"
+
+
+def visibility_table(cases: Sequence[Case]) -> str:
+    """Found of the large ones, by kind of case and by whether brightness tells them from their kidney."""
+    table = found_table(cases, found_by_contrast)
+    if table is None:
+        return "No case has tumors."
+    return (
+        "Tumors of 2 cm and more, by how much their median differs from that of the scan's kidneys without tumor. "
+        f"What differs by less than {SEEN_HU:.0f} HU is known from its form alone, if at all.\n\n{table}"
+    )
+
+
+def found_table(cases: Sequence[Case], classes: Callable[[Sequence[Mapping[str, Any]]], dict[str, Share]]) -> str | None:
+    """How many tumors of each class were found, one row a kind of case; None where none has any."""
+    lesions = {title: [lesion for case in of_origin(cases, origin) for lesion in case["lesions"]] for origin, title in ORIGINS.items()}
+    rows = [(title, classes(of_kind)) for title, of_kind in lesions.items() if of_kind]
+    if not rows:
+        return None
+    header = ("cases", *rows[0][1])
+    return markdown(header, ([title, *(f"{share.found} of {share.lesions}" for share in shares.values())] for title, shares in rows))
 
 
 def calibration_text(cases: Sequence[Case]) -> str:

@@ -106,7 +106,8 @@ def scores_where_there_is_something(labels: Volume, trial: Trial) -> tuple[Regio
 def detection_of(labels: Volume, trial: Trial) -> Detection:
     """Lesion by lesion; where the reference marks no tumors, all that are found are false."""
     found, there = labels.in_lps_order().voxels == TUMOR, reference_of(trial).voxels == TUMOR
-    return detect(found, there if trial.has_tumors else np.zeros_like(found), labels.geometry.voxel_ml)
+    hu = trial.scan.in_lps_order().voxels
+    return detect(found, there if trial.has_tumors else np.zeros_like(found), labels.geometry.voxel_ml, hu, kidney_hu_of(trial))
 
 
 def calibration_of(trial: Trial, result: Segmentation, cascade: Cascade) -> dict[str, Any]:
