@@ -6,6 +6,8 @@ import re
 
 PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL = "phantom", "anatomy", "slab", "implanted", "real"
 ORIGINS = (PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL)
+# Where a pool has its slabs, in each split: `Training/slice_cases.py` puts them there.
+SLAB_FOLDER = "slices"
 COPY_PATTERN = r"(.+)_v\d{3,}"
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {

@@ -7,7 +7,8 @@ What is evaluated is a bundle, or the three trainings in RUNS as the bundle that
 What it is evaluated on, one or more of these:
 - DATA and its index: a KiTS19 folder and what `Training/prepare_kits19.py` wrote of it; original images in their own geometry;
 - SOURCES.json: real scans, in their own geometry;
-- POOL: the synthetic cases of a pool of `Training/synthesis.py`.
+- POOL: the synthetic cases of a pool of `Training/synthesis.py`;
+- SLICES: the slabs that `Training/slice_cases.py` made of single real slices, in boxes around what is labelled in them: tumors alone.
 By default that is the validation split; cases of the training split are marked as trained on. EVALUATION.csv has the same table, and FOLDER
 gets the worst cases as pictures and the reliability of the probabilities.
 """
@@ -38,7 +39,7 @@ from Training.measuring.evaluation_files import SCHEMA
 from Training.measuring.evaluation_tables import as_csv, cell, line, table
 from Training.measuring.scoring import Row, reference_of, segment_and_score
 from Training.measuring.trained_bundle import temporary_bundle
-from Training.measuring.trials import Trial, indexed_trials, pool_trials, read_index, source_trials
+from Training.measuring.trials import Trial, indexed_trials, pool_trials, read_index, slab_trials, source_trials
 from Training.measuring.worst_cases import MOST_PICTURES, WorstCases
 from Training.sources import SPLITS, read_sources
 
@@ -62,7 +63,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         worst = WorstCases(arguments.most_pictures)
         rows = [done(trial, cascade, worst, bool(arguments.pictures)) for trial in trials]
         if not rows:
-            raise InputError("There is nothing to evaluate on; give --data with --index, --sources or --pool that have cases of that split.")
+            raise InputError(
+                "There is nothing to evaluate on; give --data with --index, --sources, --pool or --slices that have cases of that split."
+            )
         about = {"schema": SCHEMA, "preset": arguments.preset, "measured_on": measured_on(arguments), "bundle": bundle.summary()}
         about["weights"] = weight_hashes(bundle)
     write_json(arguments.out, {**about, "cases": [asdict(row) for row in rows]})
@@ -108,7 +111,12 @@ def bundle_of(arguments: argparse.Namespace) -> Iterator[Bundle]:
 
 def measured_on(arguments: argparse.Namespace) -> str:
     """The options that say what was evaluated on, without the names of one computer's folders: for the model card."""
-    named = (("--data DATA --index POOL/index.json", arguments.index), ("--sources SOURCES.json", arguments.sources), ("--pool POOL", arguments.pool))
+    named = (
+        ("--data DATA --index POOL/index.json", arguments.index),
+        ("--sources SOURCES.json", arguments.sources),
+        ("--pool POOL", arguments.pool),
+        ("--slices SLICES", arguments.slices),
+    )
     return " ".join([*(option for option, given in named if given), f"--split {arguments.split}"])
 
 
@@ -129,6 +137,8 @@ def all_trials(arguments: argparse.Namespace) -> Iterator[Trial]:
             yield from source_trials(sources, splits)
         if arguments.pool:
             yield from pool_trials(arguments.pool, splits)
+        if arguments.slices:
+            yield from slab_trials(arguments.slices, splits)
 
     return generate()
 
@@ -145,6 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--index", type=Path, help="the index.json of the pool that was prepared from it")
     parser.add_argument("--sources", type=Path, help="SOURCES.json with real scans")
     parser.add_argument("--pool", type=Path, help="pool with synthetic cases")
+    parser.add_argument("--slices", type=Path, help="pool with single real slices as slabs")
     parser.add_argument("--split", default="validation", choices=(*SPLITS, "all"))
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--device", default="auto", choices=DEVICES)

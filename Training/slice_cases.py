@@ -22,11 +22,11 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from KidneyTumorCascadeLib.errors import InputError
+from Training.case_names import SLAB_FOLDER
 from Training.cases import AIR_HU, Case, as_hu
 from Training.command_line import make_folder, natural, run_command
 from Training.resemblance.tumor_slices import REAL_PIXEL_MM, Picture, as_hu_of, gray_of
 
-KIND = "slices"
 SPACING_MM = 1.5
 SLAB_MM = 42.0
 FAT_HU = -100.0
@@ -90,11 +90,11 @@ def write_slabs(folder: Path, pool: Path, share: float, seed: int) -> dict[str, 
     kept = validation_patients({patient_of(path) for path in paths}, share, seed)
     counts = {"train": 0, "validation": 0}
     for split in counts:
-        make_folder(pool / split / KIND)
+        make_folder(pool / split / SLAB_FOLDER)
     for path in paths:
         split = "validation" if patient_of(path) in kept else "train"
         labels = gray_of(path.with_name(path.name.replace("_ct.png", "_label.png"))).astype(np.uint8)
-        slab_case(f"slice_{path.name.removesuffix('_ct.png')}", gray_of(path), labels).save(pool / split / KIND)
+        slab_case(f"slice_{path.name.removesuffix('_ct.png')}", gray_of(path), labels).save(pool / split / SLAB_FOLDER)
         counts[split] += 1
     return counts
 

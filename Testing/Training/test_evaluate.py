@@ -16,15 +16,16 @@ import pytest
 from KidneyTumorCascadeLib.bundle import load_bundle
 from KidneyTumorCascadeLib.cascade import Cascade
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.geometry import Box
 from KidneyTumorCascadeLib.volume import Volume, write_volume
 from Testing.bright_blocks import make_bright_bundle, make_coronal_scan, make_scan, true_labels, use_brightness
 from Training import curves, evaluate, export_bundle
-from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL
+from Training.case_names import ANATOMY, IMPLANTED, PHANTOM, REAL, SLAB
 from Training.cases import Case
 from Training.measuring.evaluation_files import read_evaluations
 from Training.measuring.evaluation_tables import as_csv, line, table
 from Training.measuring.scoring import Row, segment_and_score
-from Training.measuring.trials import Trial, pool_trials, read_index, source_trials
+from Training.measuring.trials import BOX_MARGIN_MM, Trial, box_around, pool_trials, read_index, slab_trials, source_trials
 from Training.sources import read_sources
 
 SMOKE = Path(evaluate.__file__).parent / "configs" / "smoke.json"
@@ -34,7 +35,7 @@ BOTH = ("train", "validation")
 def finding(labels: np.ndarray) -> Cascade:
     """A cascade that finds just this."""
 
-    def segment(scan: Volume) -> SimpleNamespace:
+    def segment(scan: Volume, boxes: list[Box] | None) -> SimpleNamespace:
         return SimpleNamespace(labels=Volume(labels, scan.geometry), warnings=["odd"], boxes=[])
 
     return cast(Cascade, SimpleNamespace(segment=segment, bundle=None, tumor_support=0.5))
@@ -207,6 +208,36 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_anything_is_scored(
     )
     assert not scored
     assert not (tmp_path / "pictures").exists()
+
+
+def test_single_real_slices_are_scored_in_a_box_around_what_is_labelled_and_for_tumors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bright block that the box leaves out is never found; that kidneys are labelled in part says nothing of kidneys."""
+    scan, labels = make_scan(), true_labels(make_scan()).voxels
+    labels[:, :, :30] = 0
+    folder = tmp_path / "slabs" / "validation" / "slices"
+    folder.mkdir(parents=True)
+    slab = Case("slice_1_2", scan.voxels, labels, 6.0)
+    slab.save(folder)
+    (trial,) = slab_trials(tmp_path / "slabs", BOTH)
+    assert (trial.name, trial.trained_on, trial.origin, trial.has_kidneys, trial.whole) == ("slice_1_2", False, SLAB, False, False)
+    use_brightness(monkeypatch)
+    out, bundle = tmp_path / "out.json", make_bright_bundle(tmp_path / "bundle")
+    assert evaluate.main([str(out), "--bundle", str(bundle), "--slices", str(tmp_path / "slabs"), "--device", "cpu"]) == 0
+    (written,) = read_evaluations(out)
+    (case,) = written["cases"]
+    assert case["tumor_dice"] > 0.9
+    assert (case["kidney_dice"], case["mean_dice"], case["reference_kidney_ml"], case["calibration"]) == (None, None, None, {})
+    assert 0 < case["kidney_ml"] < 1.1 * np.count_nonzero(labels == 1) * 0.216
+    assert written["measured_on"] == "--slices SLICES --split validation"
+
+
+def test_the_box_around_labels_has_a_margin_that_ends_at_the_border(body_with_tumor: Case) -> None:
+    labels = np.zeros_like(body_with_tumor.labels)
+    labels[20, 30, 1], labels[24, 34, 6] = 1, 2
+    case = replace(body_with_tumor, labels=labels)
+    margin = round(BOX_MARGIN_MM / case.spacing_mm)
+    assert box_around(case).slices(case.geometry) == (slice(20 - margin, 25 + margin), slice(30 - margin, 35 + margin), slice(0, 7 + margin))
+    assert box_around(replace(case, labels=labels * 0)).slices(case.geometry) == tuple(slice(0, length) for length in labels.shape)
 
 
 def test_an_index_is_refused_that_is_none_or_whose_files_are_missing(kits: tuple[Path, Path], tmp_path: Path) -> None:

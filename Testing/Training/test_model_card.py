@@ -127,6 +127,19 @@ def test_tumors_that_can_be_told_from_the_kidney_are_counted_apart() -> None:
     assert section(none, "Tumors found, by contrast with the kidney").strip() == "No case has tumors."
 
 
+def test_single_real_slices_count_for_tumors_alone_and_not_as_volumes() -> None:
+    found = {"kidney_dice": None, "tumor_dice": 0.62, "kidney_hd95_mm": None, "reference_tumor_ml": 40.0, "lesions": [lesion(42.0, True)]}
+    slab = measured_case("slice_10026_60f", **found)
+    text = written(evidence_for(WEIGHTS, [evaluation([measured_case("one_v002"), slab])]))
+    kinds = section(text, "By kind of case")
+    assert "| single real slices as slabs | 1 | - | - | 0.620, median 0.620, lowest 0.620 (n = 1) | - | 0.00 |" in kinds
+    assert "the kidneys are not labelled in all" in kinds
+    for title in ("With and without contrast", "Tumors found, by size", "Tumors found, by contrast with the kidney"):
+        assert "slabs" not in section(text, title)
+    assert "the kidneys are not labelled in all" not in written(evidence_for(WEIGHTS, [evaluation([measured_case("one_v002")])]))
+    assert accuracy_of([slab], []) == {"real_slice_tumor_dice": 0.62}
+
+
 def test_scans_without_contrast_are_told_from_those_with_it() -> None:
     """Exactly 70 HU still counts as contrast; scans without kidneys count nowhere."""
     plain = measured_case("one_v002", kidney_hu=69.9, kidney_dice=0.5, tumor_dice=0.1, reference_tumor_ml=9.0, lesions=[lesion(33.0, False)])

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from Training.case_names import ANATOMY, IMPLANTED, REAL
+from Training.case_names import ANATOMY, IMPLANTED, REAL, SLAB
 from Training.measuring.calibration import Reliability
 from Training.measuring.evaluation_files import Case
 from Training.measuring.lesion_detection import LARGE_MM
@@ -121,12 +121,13 @@ def shows_kidneys_without_tumor(case: Case) -> bool:
 
 def accuracy_of(unseen: Sequence[Case], left_out: Sequence[Case]) -> dict[str, float]:
     """The figures that a bundle carries, each of cases that were not trained on; `left_out` were measured with other weights."""
-    real, synthetic = of_origin(unseen, REAL), [case for case in unseen if case["origin"] != REAL]
+    real, synthetic = of_origin(unseen, REAL), [case for case in unseen if case["origin"] not in (REAL, SLAB)]
     figures = {
         "real_kidney_dice": mean_of(dices(real, "kidney")),
         "real_tumor_dice": mean_of(dices(real, "tumor")),
         "real_invented_tumor_ml_median": median_of(case["tumor_ml"] for case in real if shows_kidneys_without_tumor(case)),
         "left_out_real_kidney_dice": mean_of(dices(of_origin(left_out, REAL), "kidney")),
+        "real_slice_tumor_dice": mean_of(dices(of_origin(unseen, SLAB), "tumor")),
         "synthetic_kidney_dice": mean_of(dices(synthetic, "kidney")),
         "synthetic_tumor_dice": mean_of(dices(synthetic, "tumor")),
     }

@@ -25,7 +25,7 @@ class Row:
         origin: how the scan was made, one of those in `case_names`.
         whole: the scan shows its kidneys whole: as its source says, else that the reference touches no face of the scan; None without kidneys.
         kidney_hu: the median of the reference's kidney without tumor, which tells whether there is contrast medium in it; None without any.
-        kidney_dice: of kidney and tumor together, as in KiTS19; None where the reference has none.
+        kidney_dice: of kidney and tumor together, as in KiTS19; None where the reference has none, or not all of it.
         tumor_dice: None where the reference has none, or marks no tumors.
         mean_dice: KiTS19's score, the mean of the two; None where one of them is.
         kidney_hd95_mm: infinite when nothing was found.
@@ -63,7 +63,7 @@ class Row:
 def segment_and_score(trial: Trial, cascade: Cascade) -> tuple[Row, Volume]:
     """Segment one scan and compare; also returns the label map that was found, on the scan's grid."""
     started = time.monotonic()
-    result = cascade.segment(trial.scan)
+    result = cascade.segment(trial.scan, trial.boxes)
     return score(trial, result, cascade, time.monotonic() - started), result.labels
 
 
@@ -84,7 +84,7 @@ def score(trial: Trial, result: Segmentation, cascade: Cascade, seconds: float) 
         kidney_hd95_mm=kidney.hd95_mm if kidney else None,
         tumor_hd95_mm=tumor.hd95_mm if tumor else None,
         kidney_ml=ml_of(result.labels, KIDNEY),
-        reference_kidney_ml=ml_of(trial.labels, KIDNEY) if trial.labels else None,
+        reference_kidney_ml=ml_of(trial.labels, KIDNEY) if trial.labels and trial.has_kidneys else None,
         tumor_ml=ml_of(result.labels, TUMOR),
         reference_tumor_ml=ml_of(trial.labels, TUMOR) if trial.labels and trial.has_tumors else None,
         lesions=detection.lesions,
@@ -100,7 +100,8 @@ def scores_where_there_is_something(labels: Volume, trial: Trial) -> tuple[Regio
     if trial.labels is None:
         return None, None
     scores = compare_label_maps(labels, trial.labels, kidney_only=not trial.has_tumors)
-    return scores.kidney if scores.kidney.reference_ml else None, scores.tumor if scores.tumor.reference_ml else None
+    there = scores.kidney.reference_ml and trial.has_kidneys
+    return scores.kidney if there else None, scores.tumor if scores.tumor.reference_ml else None
 
 
 def detection_of(labels: Volume, trial: Trial) -> Detection:
@@ -111,7 +112,9 @@ def detection_of(labels: Volume, trial: Trial) -> Detection:
 
 
 def calibration_of(trial: Trial, result: Segmentation, cascade: Cascade) -> dict[str, Any]:
-    """The reliability tables, of kidney alone where the reference marks no tumors."""
+    """The reliability tables, of kidney alone where the reference marks no tumors; none where it has not all kidney, which bounds the tumors."""
+    if not trial.has_kidneys:
+        return {}
     regions = REGIONS if trial.has_tumors else REGIONS[:1]
     tables = reliability_in_boxes(result.boxes, reference_of(trial), cascade.bundle, cascade.tumor_support, regions)
     return {region: table.to_dict() for region, table in tables.items()}

@@ -1,4 +1,4 @@
-"""What a bundle is evaluated on: real scans of SOURCES.json, cases of a KiTS19 folder, cases that a pool was given by synthesis."""
+"""What a bundle is evaluated on: real scans of SOURCES.json, cases of a KiTS19 folder, cases that a pool was given by synthesis, real slices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 
 from KidneyTumorCascadeLib.errors import InputError
+from KidneyTumorCascadeLib.geometry import Box, box_of_slices, mask_extent
 from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from KidneyTumorCascadeLib.volume import Volume, read_volume
-from Training.case_names import REAL, origin_of
-from Training.cases import load_case, read_labels
+from Training.case_names import REAL, SLAB_FOLDER, origin_of
+from Training.cases import Case, load_case, read_labels
 from Training.preparation.drawn_labels import SegmentNames, read_drawn_labels
 from Training.sources import SPLITS, Sources
+
+# Between what is labelled in a slab and the box around it, as someone might draw it by hand.
+BOX_MARGIN_MM = 15.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Trial:
         has_tumors: the reference tells tumors from kidney; else every tumor voxel found is an invented one.
         origin: how it was made, one of those in `case_names`.
         whole: whether it shows its kidneys whole; None where nobody said so.
+        boxes: to segment in; None: they are to be found.
+        has_kidneys: all kidney is labelled; else nothing can be said of it.
     """
 
     name: str
@@ -38,6 +44,8 @@ class Trial:
     has_tumors: bool
     origin: str = REAL
     whole: bool | None = None
+    boxes: list[Box] | None = None
+    has_kidneys: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,26 @@ def pool_trials(pool: Path, splits: Sequence[str]) -> Iterator[Trial]:
                 case = load_case(path)
                 scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
                 yield Trial(case.name, scan, labels, split == "train", has_tumors=True, origin=origin_of(case.name))
+
+
+def slab_trials(pool: Path, splits: Sequence[str]) -> Iterator[Trial]:
+    """Single real slices as slabs (see `Training/slice_cases.py`), with a box around what is labelled: no kidney can be looked for in a slab."""
+    for split in splits:
+        for path in sorted((pool / split / SLAB_FOLDER).glob("*.npz")):
+            case = load_case(path)
+            scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
+            about = (case.name, scan, labels, split == "train")
+            yield Trial(*about, has_tumors=True, origin=origin_of(case.name), whole=False, boxes=[box_around(case)], has_kidneys=False)
+
+
+def box_around(case: Case) -> Box:
+    """A box around everything that is labelled in a case, and the whole case where nothing is."""
+    if not case.labels.any():
+        return box_of_slices(mask_extent(np.ones_like(case.labels, dtype=bool)), case.geometry, "both", "user")
+    margin = round(BOX_MARGIN_MM / case.spacing_mm)
+    extents = zip(mask_extent(case.labels > 0), case.labels.shape, strict=True)
+    z, y, x = (slice(max(extent.start - margin, 0), min(extent.stop + margin, length)) for extent, length in extents)
+    return box_of_slices((z, y, x), case.geometry, "both", "user")
 
 
 def indexed_trials(cases: Sequence[IndexedCase]) -> Iterator[Trial]:
