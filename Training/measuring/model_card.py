@@ -130,8 +130,8 @@ def groups_text(cases: Sequence[Case]) -> str:
     if not of_origin(cases, SLAB):
         return table
     return (
-        "Single real slices with tumors are repeated to slabs of a few centimetres, which no network but Tumor-V-Net was trained on, and segmented "
-        f"in a box around what is labelled in them: the kidneys are not labelled in all.\n\n{table}"
+        "Single real slices are repeated to slabs of a few centimetres, and segmented in a box around what is labelled in them: "
+        f"the kidneys are not labelled in all.\n\n{table}"
     )
 
 
