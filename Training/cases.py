@@ -202,16 +202,16 @@ def cubic_case(name: str, scan: Volume, labels: Volume | None, spacing_mm: float
     return case_on(name, scan, labels, spacing_mm, scan.geometry.in_lps_order().resampled((spacing_mm,) * 3))
 
 
-def case_around_kidneys(name: str, scan: Volume, labels: Volume, spacing_mm: float, margin_mm: float) -> Case:
-    """The part of `cubic_case` around everything labelled, widened by the margin and clipped to the scan. Raises ValueError without labels.
+def case_around_kidneys(name: str, scan: Volume, labels: Volume, spacing_mm: float, margin_mm: float, least_mm: float = 0.0) -> Case:
+    """The part of `cubic_case` around everything labelled, widened as by `widened` and clipped to the scan. Raises ValueError without labels.
 
     Only that part is ever computed, as a whole scan on small voxels would need many gigabytes.
     """
     reference = labels.in_lps_order()
     grid = scan.geometry.in_lps_order().resampled((spacing_mm,) * 3)
     used = box_of_slices(around(reference.voxels > 0, 0), reference.geometry, "both", "labels").slices(grid)
-    reach = round(margin_mm / spacing_mm)
-    z, y, x = (slice(max(0, part.start - reach), min(length, part.stop + reach)) for part, length in zip(used, grid.shape_zyx, strict=True))
+    margin, least = round(margin_mm / spacing_mm), round(least_mm / spacing_mm)
+    z, y, x = (widened(part, length, margin, least) for part, length in zip(used, grid.shape_zyx, strict=True))
     return case_on(name, scan, labels, spacing_mm, grid.cropped((z, y, x)))
 
 
@@ -249,18 +249,30 @@ def fraction(mask: NDArray[np.bool_], source: Geometry, target: Geometry) -> NDA
     return np.asarray(resample(mask.astype(np.uint8), source, target).numpy())
 
 
-def around(mask: NDArray[np.bool_], margin_voxels: int) -> Slices:
-    """The bounding box (z, y, x) of a mask, widened and clipped to the array. Raises ValueError for an empty mask."""
-    z, y, x = (extent_along(axis, mask, margin_voxels) for axis in range(3))
+def around(mask: NDArray[np.bool_], margin_voxels: int, least_voxels: int = 0) -> Slices:
+    """The bounding box (z, y, x) of a mask, widened as by `widened` and clipped to the array. Raises ValueError for an empty mask."""
+    z, y, x = (widened(extent_along(axis, mask), mask.shape[axis], margin_voxels, least_voxels) for axis in range(3))
     return z, y, x
 
 
-def extent_along(axis: int, mask: NDArray[np.bool_], margin_voxels: int) -> slice:
-    """The indices along one axis that a mask uses, widened and clipped to the array."""
+def extent_along(axis: int, mask: NDArray[np.bool_]) -> slice:
+    """The indices along one axis that a mask uses. Raises ValueError for an empty mask."""
     used = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
     if not used.size:
         raise ValueError("an empty mask has no bounding box")
-    return slice(max(0, int(used[0]) - margin_voxels), min(mask.shape[axis], int(used[-1]) + 1 + margin_voxels))
+    return slice(int(used[0]), int(used[-1]) + 1)
+
+
+def widened(part: slice, length: int, margin: int, least: int = 0) -> slice:
+    """A part of `length` voxels with the margin on both sides where there is room, and further until it has `least` voxels or all there are.
+
+    Where a scan ends in the kidneys, what is missing on that side is added on the other: patches are larger than what is left of such kidneys, and
+    in use they show what lies beyond them, not air.
+    """
+    start, stop = max(0, part.start - margin), min(length, part.stop + margin)
+    missing = max(0, min(least, length) - (stop - start))
+    start = min(max(0, start - missing // 2), length - (stop - start) - missing)
+    return slice(start, max(stop, start + min(least, length)))
 
 
 def coarser(case: Case, spacing_mm: float) -> Case:

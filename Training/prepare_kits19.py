@@ -11,8 +11,8 @@ Every file is checked. Cases that cannot be used are left out with a sentence, a
 command again after an interruption, or when DATA or an option has changed: only what is missing or changed is done. The split depends on
 --seed and the cases' names alone. A worker needed 1.2 GB of memory for a large scan (512 x 512 x 611 voxels), and made 17 MB of it.
 
-For the publication's 0.45 mm: --fine-mm 0.45 --fine-margin-mm 30. The same scan then took 1.7 GB of memory and 268 MB of disk (2.2 GB and
-673 MB with the usual margin of 70 mm). Cases of that size are not loaded for training but read from the disk as patches need them.
+For the publication's 0.45 mm: --fine-mm 0.45 --fine-margin-mm 30 --fine-least-mm 0. The same scan then took 1.7 GB of memory and 268 MB of
+disk (2.2 GB and 673 MB with the usual margin of 70 mm). Cases of that size are not loaded for training but read from the disk as patches need them.
 """
 
 from __future__ import annotations

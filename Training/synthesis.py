@@ -52,7 +52,7 @@ from Training.variation.kidney_changes import without_kidney
 from Training.variation.scan_changes import changed_patient, changed_scanner
 
 FINE_MM, COARSE_MM = 1.5, 3.0
-FINE_MARGIN_MM = 70.0
+FINE_MARGIN_MM, FINE_LEAST_MM = 70.0, 250.0
 FIRST_TRAINING_PHANTOM, FIRST_VALIDATION_PHANTOM = 10_000, 20_000
 VALIDATION_PHANTOMS = 3
 PATIENTS_IN_BANK = 120
@@ -151,7 +151,8 @@ def write_case(case: Case, folder: Path, region: Case | None = None) -> None:
     """Write a fine and a coarse version. `region` is the original whose kidneys bound the fine one; without kidneys it is whole."""
     coarser(case, COARSE_MM).save(folder / "coarse")
     kidneys = (region or case).labels > 0
-    fine = case.cropped(around(kidneys, round(FINE_MARGIN_MM / case.spacing_mm))) if kidneys.any() else case
+    margin, least = round(FINE_MARGIN_MM / case.spacing_mm), round(FINE_LEAST_MM / case.spacing_mm)
+    fine = case.cropped(around(kidneys, margin, least)) if kidneys.any() else case
     fine.save(folder / "fine")
 
 

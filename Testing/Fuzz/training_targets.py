@@ -27,7 +27,7 @@ from Training.sources import SPLITS, read_sources
 
 CONFIGS = Path(__file__).resolve().parents[2] / "Training" / "configs"
 RECORD = {
-    "options": {"format": 1, "fine_mm": 1.5, "fine_margin_mm": 70.0, "coarse_mm": 3.0},
+    "options": {"format": 2, "fine_mm": 1.5, "fine_margin_mm": 70.0, "fine_least_mm": 250.0, "coarse_mm": 3.0},
     "files": {kind: {"bytes": 1, "mtime_ns": 1, "sha256": "0"} for kind in ("ct", "labels")},
     "facts": {"size": [4, 4, 4], "spacing_mm": [1.0, 1.0, 1.0], "kidney_ml": 1.0, "warnings": []},
 }

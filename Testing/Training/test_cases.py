@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import AxisOrder, Geometry
 from KidneyTumorCascadeLib.volume import Volume, write_volume
-from Training.cases import Case, around, coarser, cubic_case, load_case, load_cases, read_case, read_labels
+from Training.cases import Case, around, coarser, cubic_case, load_case, load_cases, read_case, read_labels, widened
 
 GEOMETRY = Geometry((44, 40, 24), (1.5, 1.5, 3.0), (-30.0, -20.0, 100.0))
 
@@ -135,6 +135,26 @@ def test_bounding_box_is_widened_and_clipped() -> None:
     assert around(mask, 2) == (slice(0, 5), slice(3, 9), slice(11, 14))
     with pytest.raises(ValueError, match="empty mask"):
         around(np.zeros_like(mask), 1)
+
+
+@given(
+    length=st.integers(1, 60),
+    ends=st.tuples(st.integers(0, 59), st.integers(0, 59)),
+    margin=st.integers(0, 40),
+    least=st.integers(0, 80),
+)
+def test_a_widened_part_holds_its_margin_and_is_long_enough(length: int, ends: tuple[int, int], margin: int, least: int) -> None:
+    start, stop = min(*ends, length - 1), min(max(ends) + 1, length)
+    alone, found = widened(slice(start, stop), length, margin), widened(slice(start, stop), length, margin, least)
+    assert alone == slice(max(0, start - margin), min(length, stop + margin))
+    assert 0 <= found.start <= alone.start
+    assert alone.stop <= found.stop <= length
+    assert found.stop - found.start == max(alone.stop - alone.start, min(least, length))
+
+
+def test_what_the_end_cuts_off_is_added_on_the_other_side() -> None:
+    assert widened(slice(0, 9), 129, 23, 83) == slice(0, 83)
+    assert widened(slice(50, 60), 129, 5, 40) == slice(35, 75)
 
 
 def test_a_case_is_read_from_files(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from Training.preparation import pool_building
 from Training.preparation.prepared_case import Candidate, Job, Outcome, Resolution, file_state, prepare, unchanged
 
 ROOT = Path(prepare_kits19.__file__).resolve().parents[1]
-QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--coarse-mm", "9", "--workers", "1"]
-RESOLUTION = Resolution(6.0, 30.0, 9.0)
+QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--fine-least-mm", "0", "--coarse-mm", "9", "--workers", "1"]
+RESOLUTION = Resolution(6.0, 30.0, 0.0, 9.0)
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +152,16 @@ def test_all_layouts_give_the_same_pool(kits: Path, tmp_path: Path, place: str, 
     spacing=st.tuples(*[st.floats(2.5, 7.0)] * 3),
     target=st.floats(2.0, 8.0),
     margin=st.floats(0.0, 60.0),
+    least=st.floats(0.0, 400.0),
 )
-def test_the_fine_case_is_a_part_of_the_whole_scan(orientation: str, spacing: tuple[float, float, float], target: float, margin: float) -> None:
+def test_the_fine_case_is_a_part_of_the_whole_scan(
+    orientation: str, spacing: tuple[float, float, float], target: float, margin: float, least: float
+) -> None:
     phantom = kits_phantom(3, orientation, spacing)
     whole = cubic_case("a", phantom.volume, phantom.labels, target)
-    part = case_around_kidneys("a", phantom.volume, phantom.labels, target, margin)
+    part = case_around_kidneys("a", phantom.volume, phantom.labels, target, margin, least)
     # What the margin is widened from are the original labels: the bounds may differ by a voxel from those of the resampled ones.
-    found = around(whole.labels > 0, round(margin / target))
+    found = around(whole.labels > 0, round(margin / target), round(least / target))
     offsets = [range(max(0, where.start - 2), where.start + 3) for where in found]
     places = [
         (z, y, x)
@@ -201,6 +204,24 @@ def test_slabs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(whole.hu.astype(int) - thin.hu).max() <= 1
 
 
+def test_the_fine_case_of_cut_kidneys_is_as_long_as_asked(own_kits: Path, tmp_path: Path) -> None:
+    """Patches are longer than what is left of a cut kidney and its margin; in use they show the scan beyond it."""
+    folder = own_kits / "data" / "case_00000"
+    scan, labels = (read_volume(folder / "imaging.nii.gz").in_lps_order(), read_label_map(folder / "segmentation.nii.gz").in_lps_order())
+    middle = int(np.argwhere(labels.voxels > 0)[:, 0].mean())
+    depth, height, width = labels.voxels.shape
+    kept = (slice(middle, depth), slice(0, height), slice(0, width))
+    for volume, name in ((scan, "imaging"), (labels, "segmentation")):
+        write_volume(Volume(np.ascontiguousarray(volume.voxels[kept]), volume.geometry.cropped(kept)), folder / f"{name}.nii.gz")
+    lengths = {}
+    for least in (0.0, 90.0):
+        outcome = prepare(replace(job_of(own_kits, tmp_path / str(least)), resolution=Resolution(6.0, 6.0, least, 9.0)))
+        assert outcome.record
+        lengths[least] = outcome.record["facts"]["fine_size"][2]
+    assert lengths[0.0] < 15
+    assert lengths[90.0] == 15
+
+
 def test_cysts_count_as_kidney_and_are_measured(own_kits: Path, tmp_path: Path) -> None:
     path = own_kits / "data" / "case_00000" / "segmentation.nii.gz"
     labels = read_label_map(path)
@@ -218,7 +239,7 @@ def test_cysts_count_as_kidney_and_are_measured(own_kits: Path, tmp_path: Path) 
 
 
 def test_the_usual_resolution_is_that_of_synthetic_cases() -> None:
-    assert Resolution() == Resolution(synthesis.FINE_MM, synthesis.FINE_MARGIN_MM, synthesis.COARSE_MM)
+    assert Resolution() == Resolution(synthesis.FINE_MM, synthesis.FINE_MARGIN_MM, synthesis.FINE_LEAST_MM, synthesis.COARSE_MM)
 
 
 def test_published_label_files_keep_their_volumes_and_sides(shared_data: Path, tmp_path: Path) -> None:
@@ -231,7 +252,7 @@ def test_published_label_files_keep_their_volumes_and_sides(shared_data: Path, t
     hu[100:400, 100:400] = 30
     hu[labels.voxels > 0] = 160
     write_volume(Volume(hu, labels.geometry), folder / "imaging.nii.gz")
-    outcome = prepare(replace(job_of(tmp_path, tmp_path / "pool", 4), resolution=Resolution(3.0, 20.0, 6.0)))
+    outcome = prepare(replace(job_of(tmp_path, tmp_path / "pool", 4), resolution=Resolution(3.0, 20.0, 0.0, 6.0)))
     assert outcome.record
     facts = outcome.record["facts"]
     (known,) = (entry for entry in json.loads((shared_data / "kits_labels" / "index.json").read_text()) if entry["case"] == "case_00004")

@@ -25,7 +25,7 @@ from Training.measuring.trials import indexed_trials, read_index
 from Training.preparation.drawn_labels import SegmentNames, placed, read_drawn_labels
 from Training.prepare_pairs import role_of
 
-QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--coarse-mm", "9", "--workers", "1"]
+QUICK = ["--fine-mm", "6", "--fine-margin-mm", "30", "--fine-least-mm", "0", "--coarse-mm", "9", "--workers", "1"]
 KIDNEYS = {"Right kidney": 1, "Left kidney": 2, "Right tumor": 3}
 
 

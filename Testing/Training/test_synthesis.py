@@ -230,6 +230,7 @@ def test_a_variant_is_changed_and_its_original_is_not(body: Case, shape: Shape) 
 
 def test_the_fine_version_keeps_the_place_of_a_removed_kidney(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "FINE_MARGIN_MM", 4.0)
+    monkeypatch.setattr(synthesis, "FINE_LEAST_MM", 0.0)
     for kind in ("fine", "coarse"):
         (tmp_path / kind).mkdir()
     removed = replace(body, labels=np.where(np.arange(72) < 36, body.labels, 0).astype(np.uint8))
@@ -238,3 +239,14 @@ def test_the_fine_version_keeps_the_place_of_a_removed_kidney(body: Case, tmp_pa
     assert fine.hu.shape[2] > 50
     write_case(replace(removed, name="alone"), tmp_path)
     assert load_cases(tmp_path / "fine")[0].hu.shape[2] < 30
+
+
+def test_the_fine_version_of_cut_kidneys_shows_what_lies_beyond_them(body: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "FINE_MARGIN_MM", 4.0)
+    for kind in ("fine", "coarse"):
+        (tmp_path / kind).mkdir()
+    first = int(np.argwhere(body.labels)[:, 0].mean())
+    cut = body.cropped((slice(first, None), slice(None), slice(None)))
+    assert (cut.labels[0] > 0).any()
+    write_case(cut, tmp_path)
+    assert load_cases(tmp_path / "fine")[0].hu.shape == cut.hu.shape

@@ -25,12 +25,15 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=usual_workers(), help="processes (default %(default)s)")
     parser.add_argument("--fine-mm", type=spacing, default=usual.fine_mm, help="voxels around the kidneys (default %(default)s)")
     parser.add_argument("--fine-margin-mm", type=margin, default=usual.fine_margin_mm, help="beyond the kidneys (default %(default)s)")
+    parser.add_argument(
+        "--fine-least-mm", type=margin, default=usual.fine_least_mm, help="least length where kidneys are cut by the scan's end (default %(default)s)"
+    )
     parser.add_argument("--coarse-mm", type=spacing, default=usual.coarse_mm, help="voxels of the whole scan (default %(default)s)")
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """The plan that parsed arguments mean."""
-    resolution = Resolution(arguments.fine_mm, arguments.fine_margin_mm, arguments.coarse_mm)
+    resolution = Resolution(arguments.fine_mm, arguments.fine_margin_mm, arguments.fine_least_mm, arguments.coarse_mm)
     return Plan(arguments.pool, resolution, arguments.split, arguments.seed, arguments.workers)
 
 

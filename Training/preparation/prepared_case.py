@@ -20,17 +20,18 @@ from Training.cases import KIDNEY, TUMOR, case_around_kidneys, cubic_case
 
 CYST = 3
 # Raised when what is made of the same files changes: older cases are then made again.
-FORMAT = 1
+FORMAT = 2
 STAGING = "prepared"
 KINDS = ("fine", "coarse")
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """Edges of a voxel, and how far beyond the kidneys the fine case reaches; mm."""
+    """Edges of a voxel, how far beyond the kidneys the fine case reaches, and how long it is at least where the scan is; mm."""
 
     fine_mm: float = 1.5
     fine_margin_mm: float = 70.0
+    fine_least_mm: float = 250.0
     coarse_mm: float = 3.0
 
 
@@ -96,7 +97,7 @@ def record_of(job: Job) -> dict[str, Any]:
     warnings = [*read.warnings, *check_scan(read.scan, candidate.ct.name)]
     volumes = label_volumes(read.labels, candidate.labels)
     staging = job.pool / STAGING
-    fine = case_around_kidneys(candidate.name, read.scan, read.labels, resolution.fine_mm, resolution.fine_margin_mm)
+    fine = case_around_kidneys(candidate.name, read.scan, read.labels, resolution.fine_mm, resolution.fine_margin_mm, resolution.fine_least_mm)
     fine.save(staging / "fine")
     coarse = cubic_case(candidate.name, read.scan, read.labels, resolution.coarse_mm)
     coarse.save(staging / "coarse")
