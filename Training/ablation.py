@@ -105,8 +105,10 @@ def link_pool(pool: Path, patterns: Sequence[str], out: Path) -> int:
     count = 0
     for split, wanted in (("train", patterns), ("validation", ("*",))):
         for folder in sorted((pool / split).iterdir()):
-            make_folder(out / split / folder.name)
             names = chosen(sorted(path.name for path in folder.glob("*.npz")), [f"{pattern}.npz" for pattern in wanted])
+            # A folder without cases would be taken for one that cannot be read.
+            if names:
+                make_folder(out / split / folder.name)
             for name in names:
                 link(folder / name, out / split / folder.name / name)
             count = max(count, len(names)) if split == "train" else count

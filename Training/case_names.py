@@ -8,6 +8,8 @@ PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL = "phantom", "anatomy", "slab", "implant
 ORIGINS = (PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL)
 # Where a pool has its slabs, in each split: `Training/slice_cases.py` puts them there.
 SLAB_FOLDER = "slices"
+# Where it has the cases of its validation split that are evaluated on, not cut to the kidneys' surroundings: `Training/synthesis.py`.
+WHOLE_FOLDER = "whole"
 COPY_PATTERN = r"(.+)_v\d{3,}"
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {

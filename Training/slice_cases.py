@@ -83,10 +83,15 @@ def validation_patients(patients: set[str], share: float, seed: int) -> set[str]
 
 
 def write_slabs(folder: Path, pool: Path, share: float, seed: int) -> dict[str, int]:
-    """Write the slab of every slice; returns how many each side of the split has. Raises InputError when there are no slices."""
+    """Write the slab of every slice; returns how many each side of the split has.
+
+    Raises InputError when there are no slices, or when the pool has slabs already: of another split, they could lie on the other side.
+    """
     paths = sorted(folder.glob("*_ct.png"))
     if not paths:
         raise InputError(f"There are no slices (*_ct.png) in {folder}; give the folder of the real tumor slices.")
+    if any(pool.glob(f"*/{SLAB_FOLDER}/*.npz")):
+        raise InputError(f"{pool} already holds slabs of slices; remove its folders {SLAB_FOLDER}, or give another pool.")
     kept = validation_patients({patient_of(path) for path in paths}, share, seed)
     counts = {"train": 0, "validation": 0}
     for split in counts:

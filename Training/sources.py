@@ -13,6 +13,7 @@ from typing import Any
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from Training.anatomy.anatomies import organ_numbers
+from Training.case_names import REAL, origin_of
 
 SPLITS = ("train", "validation")
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -119,6 +120,8 @@ def scan_of(entry: dict[str, Any], folder: Path) -> ScanSource:
     refuse_unknown(entry, SCAN_FIELDS)
     if not re.fullmatch(NAME_PATTERN, entry["name"]):
         raise ValueError(f"{entry['name']!r} cannot be a file's name; use letters, digits, dots, hyphens and underscores")
+    if origin_of(entry["name"]) != REAL:
+        raise ValueError(f"{entry['name']!r} is how made-up cases are called; give the scan another name")
     labels = None if entry["labels"] is None else folder / entry["labels"]
     whole = entry.get("whole")
     if not isinstance(whole, bool | None):

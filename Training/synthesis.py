@@ -10,7 +10,8 @@ SOURCES.json lists what to build on (paths relative to the file):
 Validation scans are never used for training copies, nor are lesions of validation patients ever implanted in training scans.
 `--anatomies` renders whole bodies from label maps, `--transplants` puts the kidneys of other patients into the scans (see anatomy_pool.py).
 With `--workers N` N processes write the same files as one does: copies and phantoms come from one of them, the others render meanwhile.
-Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) and whole on coarse ones (POOL/SPLIT/coarse).
+Each case is written twice, around the kidneys on fine voxels (POOL/SPLIT/fine) and whole on coarse ones (POOL/SPLIT/coarse). What evaluate.py
+is to segment as if it were a scan is written whole on fine voxels as well (POOL/validation/whole).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from Training.anatomy.anatomy_pool import (
     require_donors,
     transplants_of,
 )
+from Training.case_names import REAL, WHOLE_FOLDER, origin_of
 from Training.cases import TUMOR, Case, around, coarser, cubic_case, read_case
 from Training.command_line import make_folder, natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
@@ -204,7 +206,7 @@ def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int,
     """
     rendered = rendered or Rendered()
     rng = np.random.default_rng([seed, SPLITS.index(split)])
-    for kind in ("fine", "coarse"):
+    for kind in ("fine", "coarse", *([WHOLE_FOLDER] if split == "validation" else [])):
         make_folder(pool / split / kind)
     originals = list(real_cases(sources, split))
     with_kidneys = [case for case in originals if case.labels.any()]
@@ -223,17 +225,24 @@ def build_split(sources: Sources, split: str, pool: Path, count: int, seed: int,
 def write_drawn(work: SplitWork, originals: Sequence[Case], with_kidneys: Sequence[Case], count: int, rng: np.random.Generator) -> Iterator[str]:
     """Write scans, copies and phantoms; yields their names. Each is drawn where the one before it left the generator: one process makes all."""
     for case in originals:
-        write_case(case, work.folder)
+        write_for(work, case)
         yield case.name
     for index in range(count):
         base = with_kidneys[index % len(with_kidneys)]
         changed = replace(variant(base, work.bank, rng), name=copy_name(base.name, index))
-        write_case(changed, work.folder, region=base)
+        write_for(work, changed, region=base)
         yield changed.name
     for phantom_seed in phantom_seeds(work.sources, work.split):
         phantom = phantom_case(phantom_seed, rng)
-        write_case(phantom, work.folder)
+        write_for(work, phantom)
         yield phantom.name
+
+
+def write_for(work: SplitWork, case: Case, region: Case | None = None) -> None:
+    """Write a case as `write_case` does; one that will be evaluated on as it is whole as well, as networks find kidneys in scans, not around them."""
+    write_case(case, work.folder, region)
+    if work.split == "validation" and origin_of(case.name) != REAL:
+        case.save(work.folder / WHOLE_FOLDER)
 
 
 def write_rendered(work: SplitWork, scans: Sequence[Case], rendered: Rendered) -> Iterator[str]:
@@ -241,14 +250,14 @@ def write_rendered(work: SplitWork, scans: Sequence[Case], rendered: Rendered) -
     for case, rng in anatomies_of(work.sources, work.split, rendered.anatomies, work.seed, work.device):
         yield write_anatomy(work, case, rng)
     for case in transplants_of(work.sources, work.split, scans, rendered.transplants, work.seed):
-        write_case(case, work.folder)
+        write_for(work, case)
         yield case.name
 
 
 def write_anatomy(work: SplitWork, case: Case, rng: np.random.Generator) -> str:
     """Write an anatomy; an abdomen with healthy kidneys may get lesions, in training. Returns its name."""
     healthy = work.split == "train" and case.labels.any() and not (case.labels == TUMOR).any()
-    write_case(with_lesions(case, work.bank, rng) if healthy else case, work.folder)
+    write_for(work, with_lesions(case, work.bank, rng) if healthy else case)
     return case.name
 
 
@@ -302,7 +311,7 @@ def render(work: SplitWork, job: Rendering) -> str | None:
     case = numbered_transplant(work.sources, work.split, scan_of_name(work.sources, job.scan), job.index, work.seed)
     if case is None:
         return None
-    write_case(case, work.folder)
+    write_for(work, case)
     return case.name
 
 

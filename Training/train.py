@@ -26,6 +26,7 @@ if not __package__:  # run as a file, by torchrun for instance: packages lie bes
 
 from KidneyTumorCascadeLib.bundle_format import STAGES
 from KidneyTumorCascadeLib.device import DEVICES, Engine, choose_device
+from KidneyTumorCascadeLib.errors import InputError
 from Training.command_line import make_folder, natural, positive, run_command
 from Training.fitting.board import require_tensorboard
 from Training.fitting.distributed import Processes, connected, joined_processes, take_gpu
@@ -43,6 +44,8 @@ def train(arguments: argparse.Namespace) -> None:
         # Otherwise cuDNN may choose algorithms that give other sums each time.
         torch.backends.cudnn.deterministic = True
         stages = STAGES if arguments.stage == ALL else (arguments.stage,)
+        if len(stages) > 1 and arguments.init and Path(arguments.init).suffix == ".safetensors":
+            raise InputError(f"{arguments.init} has the weights of one stage; give a bundle for all stages, or train them one by one.")
         # All settings are read before the first stage begins: a mistake in the last one shows at once.
         wanted = [settings_for(arguments, stage) for stage in stages]
         require_tensorboard(arguments.tensorboard)

@@ -43,7 +43,11 @@ def run_file(folder: Path, *entries: Mapping[str, object]) -> Path:
 
 def test_a_run_sees_only_the_training_cases_that_fit_and_all_validation_cases(tmp_path: Path) -> None:
     write_pool(tmp_path / "pool")
+    (tmp_path / "pool/train/slices").mkdir()
+    case_of("slice_1", 0).save(tmp_path / "pool/train/slices")
     assert ablation.link_pool(tmp_path / "pool", ["*_v*", "phantom_*"], tmp_path / "linked") == 2
+    # Training refuses a folder of further cases that has none.
+    assert not (tmp_path / "linked/train/slices").exists()
     assert sorted(path.name for path in (tmp_path / "linked/train/fine").iterdir()) == ["phantom_1.npz", "real_v001.npz"]
     assert [path.name for path in (tmp_path / "linked/validation/coarse").iterdir()] == ["other.npz"]
 

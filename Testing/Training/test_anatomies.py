@@ -269,7 +269,16 @@ def test_the_sides_of_the_split_are_never_mixed_and_validation_takes_one_patient
         assert read
         assert not any(name.startswith(other) for name in read)
         assert len({case.name for case in cases}) == 2
-    assert [name for name in read if "_o" not in name] == ["validation_k.nii.gz", "validation_l.nii.gz"]
+    assert sorted(name for name in read if "_o" not in name) == ["validation_k.nii.gz", "validation_l.nii.gz"]
+
+
+def test_other_seeds_measure_on_other_patients_and_none_comes_twice_too_early() -> None:
+    patients = [AnatomySource(Path(f"{number}.nii.gz"), "kidneys", (), "kits", "validation") for number in range(12)]
+    orders = [anatomy_pool.shuffled(patients, seed) for seed in (1, 1, 2)]
+    assert orders[0] == orders[1]
+    assert {source.labels for source in orders[0][:6]} != {source.labels for source in orders[2][:6]}
+    for order in orders:
+        assert sorted(order, key=patients.index) == patients
 
 
 def test_a_longer_pool_begins_with_the_cases_of_a_shorter_one(files: Sources) -> None:

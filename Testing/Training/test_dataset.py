@@ -13,7 +13,7 @@ from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.cases import Case
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.fitting.case_choice import CaseChoice
-from Training.fitting.dataset import PatchSource, Sampling, focus_places, neighbourhood, target_of
+from Training.fitting.dataset import PatchSource, Sampling, drawing_device, focus_places, neighbourhood, target_of
 from Training.fitting.losses import IGNORED
 
 CPU = torch.device("cpu")
@@ -158,6 +158,14 @@ def test_places_are_voxels_of_their_label_spread_over_the_organ(body_with_tumor:
         assert (body_with_tumor.labels[z, y, x] == label).all()
         assert z.max() - z.min() > 0.8 * np.ptp(np.argwhere(body_with_tumor.labels == label)[:, 0])
     assert focus_places(empty_case(), (1, 2)) == []
+
+
+def test_patches_are_drawn_where_their_labels_can_be_and_left_where_they_are_needed(body: Case) -> None:
+    assert drawing_device(torch.device("mps")) == torch.device("cpu")
+    assert drawing_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    source = source_of(body)
+    source.target_device = torch.device("meta")
+    assert [tensor.device.type for tensor in source.batch(1)] == ["meta", "meta"]
 
 
 def test_no_cases_are_refused() -> None:

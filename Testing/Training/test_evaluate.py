@@ -153,6 +153,17 @@ def test_synthetic_cases_come_from_the_pool_with_their_origin(tmp_path: Path, bo
     assert [(trial.name, trial.trained_on) for trial in pool_trials(tmp_path, ("train",))] == [("other_v001", True)]
 
 
+def test_cases_of_a_pool_are_evaluated_whole_where_it_has_them_so(body: Case, tmp_path: Path) -> None:
+    """Kidneys are to be found in scans: a case cut to their surroundings says nothing of what lies beyond."""
+    for kind in ("fine", "whole"):
+        (tmp_path / "validation" / kind).mkdir(parents=True)
+    for name in ("anatomy_00001", "anatomy_00002"):
+        replace(body, name=name, hu=body.hu[:9].copy(), labels=body.labels[:9].copy()).save(tmp_path / "validation" / "fine")
+    replace(body, name="anatomy_00002").save(tmp_path / "validation" / "whole")
+    depths = {trial.name: trial.scan.voxels.shape[0] for trial in pool_trials(tmp_path, ("validation",))}
+    assert depths == {"anatomy_00001": 9, "anatomy_00002": body.hu.shape[0]}
+
+
 @pytest.fixture
 def kits(tmp_path: Path) -> tuple[Path, Path]:
     """A KiTS folder of two scans that are stored in other directions than usual, and its index."""

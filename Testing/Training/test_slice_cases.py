@@ -72,6 +72,18 @@ def test_a_patients_slices_lie_on_one_side_whatever_their_order(tmp_path: Path) 
     assert slice_cases.validation_patients(patients, 0.25, 3) == sides["validation"]
 
 
+def test_a_pool_with_slabs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With another seed a patient would get onto both sides."""
+    (tmp_path / "slices").mkdir()
+    write_slices(tmp_path / "slices", "1_1", "2_1")
+    words = [str(tmp_path / "slices"), str(tmp_path / "pool"), "--validation-share", "0.5", "--seed"]
+    assert slice_cases.main([*words, "1"]) == 0
+    before = sorted(tmp_path.glob("pool/*/*/*"))
+    assert slice_cases.main([*words, "2"]) == 2
+    assert "already holds slabs" in capsys.readouterr().err
+    assert sorted(tmp_path.glob("pool/*/*/*")) == before
+
+
 def test_a_folder_without_slices_is_refused_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert slice_cases.main([str(tmp_path), str(tmp_path / "pool")]) == 2
     assert "There are no slices" in capsys.readouterr().err

@@ -119,6 +119,7 @@ def test_anatomies_are_read_by_scheme_or_table(folder: Path) -> None:
         (with_anatomy(organs={"kidney": [1], "soul": [2]}), "the organ 'soul' is not known"),
         (with_anatomy(split="train"), "y.nii.gz is there for both splits"),
         (with_anatomy(labels="gone.nii.gz"), "which does not exist"),
+        ({**CONTENT, "scans": [{**CONTENT["scans"][0], "name": "a_v001"}]}, "'a_v001' is how made-up cases are called"),
         ([], "cannot be used"),
         ({**CONTENT, "scans": ["a"]}, "cannot be used"),
     ],
@@ -163,6 +164,11 @@ def test_a_pool_is_built_by_the_command(folder: Path, monkeypatch: pytest.Monkey
     train, validation = load_cases(pool / "train" / "fine"), load_cases(pool / "validation" / "coarse")
     assert [case.name for case in train] == ["a", "a_v000", "a_v001", "a_v002", "c", "phantom_10000", "phantom_10001"]
     assert [case.name for case in validation] == ["b", "b_v000", "phantom_20000", "phantom_20001", "phantom_20002"]
+    # What is evaluated on is there whole, and real scans have files of their own.
+    whole = load_cases(pool / "validation" / "whole")
+    assert [case.name for case in whole] == ["b_v000", "phantom_20000", "phantom_20001", "phantom_20002"]
+    assert all(case.hu.shape == body.hu.shape for case in whole[1:])
+    assert not (pool / "train" / "whole").exists()
     assert {case.spacing_mm for case in train} == {1.5}
     assert {case.spacing_mm for case in validation} == {3.0}
     assert synthesis.main(words) == 2

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import runpy
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +28,12 @@ from Testing.Training.train_and_tell import digest
 from Training import export_bundle, train
 from Training.cases import Case
 from Training.curves import can_draw
-from Training.fitting import board, optimization, validation
+from Training.fitting import board, optimization, trainer, validation
 from Training.fitting.losses import LOSSES
 from Training.fitting.made_with import differences
 from Training.fitting.optimization import MovingAverage
 from Training.fitting.settings import StageSettings, read_settings
-from Training.fitting.trainer import Trainer
+from Training.fitting.trainer import MOST_OVERFLOWS, Trainer
 from Training.fitting.training_log import Interval, append_to_log
 from Training.fitting.watch import Watch
 
@@ -304,6 +307,51 @@ def test_a_gradient_that_is_no_number_is_refused_too(short: StageSettings, pool:
     with pytest.raises(CascadeError, match=r"gradient became nan at step 1"):
         steep.train_step()
     assert all(torch.equal(before[name], value) for name, value in steep.network.state_dict().items())
+
+
+def test_gradients_that_overflow_again_and_again_end_training(
+    short: StageSettings, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float16 the scaler leaves steps out until it has found its scale; it must not leave out all of them."""
+    trained = Trainer(replace(short, steps=60, validate_every=60), pool, tmp_path, CPU, seed=1)
+    passed = SimpleNamespace(
+        scale=lambda loss: loss, unscale_=lambda optimizer: None, is_enabled=lambda: True, step=lambda optimizer: None, update=lambda: None
+    )
+    trained.scaler = passed
+    norms = iter([math.inf] * MOST_OVERFLOWS + [1.0] + [math.inf] * 60)
+    monkeypatch.setattr(trainer, "gradient_norm", lambda network, most: next(norms))
+    with pytest.raises(CascadeError, match=rf"gradient became inf at step {2 * MOST_OVERFLOWS + 2};"):
+        trained.run()
+
+
+def test_what_the_checkpoint_has_reached_lies_in_the_weights(
+    short: StageSettings, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two files must not leave a finished training with the weights of an earlier step, or with none."""
+    killed = Trainer(replace(short, steps=2, validate_every=2), pool, tmp_path, CPU, seed=1)
+
+    def kill(state: dict[str, Any], path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "write_checkpoint", kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    assert (tmp_path / "weights.safetensors").exists()
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_weights_that_no_file_can_hold_are_a_sentence(short: StageSettings, pool: Path, tmp_path: Path) -> None:
+    huge = Trainer(short, pool, tmp_path, CPU, seed=1)
+    huge.average.state["head.weight"].fill_(1e6)
+    with pytest.raises(CascadeError, match=r"At step 0 the weights head.weight are not finite or too large for float16; lower"):
+        huge.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_of_one_stage_are_not_taken_for_all(runs: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", str(SMOKE), "--stage", "all", "--data", str(pool), "--out", str(tmp_path), "--init", "weights.safetensors"]
+    assert train.main(words) == 2
+    assert "has the weights of one stage" in capsys.readouterr().err
 
 
 def test_counts_of_batches_survive_averaging(short: StageSettings, pool: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from Training.sources import SPLITS, AnatomySource, Sources
 from Training.variation.scan_changes import changed_patient, changed_scanner
 
 OWN_KIDNEYS_PROBABILITY = 0.15
-ANATOMY_STREAM, TRANSPLANT_STREAM = 101, 102
+ANATOMY_STREAM, TRANSPLANT_STREAM, PATIENT_STREAM = 101, 102, 103
 TRIES = 8
 # Names are unique over both sides of the split.
 FIRST_VALIDATION_ANATOMY = 90_000
@@ -36,7 +36,8 @@ def transplant_name(name: str, index: int) -> str:
 def anatomies_of(sources: Sources, split: str, count: int, seed: int, device: torch.device) -> Iterator[tuple[Case, np.random.Generator]]:
     """That many rendered patients of one side, each with the generator that may change it further.
 
-    Training takes kidneys at random; validation takes patient after patient, kidneys whole, so that no patient comes twice before all came once.
+    Training takes kidneys at random; validation takes patient after patient in an order that the seed draws, kidneys whole, so that no patient
+    comes twice before all came once, and other seeds measure on others.
     Raises InputError when there is no abdomen on that side.
     """
     require_abdomen(sources, split, count)
@@ -55,9 +56,14 @@ def numbered_anatomy(sources: Sources, split: str, index: int, seed: int, device
     organs, kidneys = of_kind(sources, split, "organs"), of_kind(sources, split, "kidneys")
     rng = np.random.default_rng([seed, SPLITS.index(split), ANATOMY_STREAM, index])
     body = read_body(organs[int(rng.integers(len(organs)))])
-    donor = donor_of(kidneys, index, split, rng)
+    donor = donor_of(kidneys if split == "train" else shuffled(kidneys, seed), index, split, rng)
     wish = random_wish(rng) if split == "train" else Wish()
     return anatomy_case(anatomy_name(split, index), body, donor, rng, wish, device), rng
+
+
+def shuffled(patients: Sequence[AnatomySource], seed: int) -> list[AnatomySource]:
+    """The patients in an order that depends on the seed alone."""
+    return [patients[place] for place in np.random.default_rng([seed, PATIENT_STREAM]).permutation(len(patients))]
 
 
 def of_kind(sources: Sources, split: str, kind: str) -> list[AnatomySource]:

@@ -68,7 +68,7 @@ class PatchSource:
         cases: that patches come from.
         sampling: which patches.
         normalization: of all cases, or of each of them.
-        device: where patches are made and left.
+        device: where patches are made (`drawing_device`) and left.
         seed: of the generator that everything is drawn with.
 
     Raises ValueError without cases, or when the choice leaves none of them.
@@ -84,8 +84,8 @@ class PatchSource:
     ) -> None:
         if not cases:
             raise ValueError("there are no training cases")
-        self.sampling, self.device = sampling, device
-        self.cases, self.store = list(cases), CaseStore(cases, device)
+        self.sampling, self.target_device, self.device = sampling, device, drawing_device(device)
+        self.cases, self.store = list(cases), CaseStore(cases, self.device)
         self.normalizations = [normalization] * len(cases) if isinstance(normalization, FixedNormalization) else list(normalization)
         self.places = [focus_places(case, sampling.focus) for case in self.cases]
         self.weights = torch.tensor([sampling.choice.weight(case) for case in self.cases])
@@ -97,7 +97,8 @@ class PatchSource:
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """Inputs (B, 1, z, y, x) float32, targets (B, z, y, x) uint8: 0, 1, or IGNORED."""
         pairs = [self.patch() for _ in range(size)]
-        return torch.stack([image for image, _ in pairs])[:, None], torch.stack([target for _, target in pairs])
+        images, targets = torch.stack([image for image, _ in pairs])[:, None], torch.stack([target for _, target in pairs])
+        return images.to(self.target_device), targets.to(self.target_device)
 
     def patch(self) -> tuple[Tensor, Tensor]:
         """One augmented, normalized patch (z, y, x) and its target."""
@@ -131,6 +132,11 @@ class PatchSource:
         half = torch.tensor(list(reversed(self.sampling.patch))) * self.sampling.spacing_mm / case.spacing_mm / 2.0
         middle = (size - 1.0) / 2.0
         return torch.maximum(torch.minimum(wanted, torch.maximum(size - 1.0 - half, middle)), torch.minimum(half, middle))
+
+
+def drawing_device(device: torch.device) -> torch.device:
+    """Where patches for a device are made: on it, but for Apple's GPU, which cannot take the nearest of a volume's labels."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def target_of(kinds: Tensor, sampling: Sampling) -> Tensor:

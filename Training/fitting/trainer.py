@@ -32,6 +32,8 @@ from Training.fitting.step_clock import StepClock, share
 from Training.fitting.training_log import Interval
 
 CHECKPOINT_FILE, WEIGHTS_FILE = "checkpoint.pt", "weights.safetensors"
+# The scale of float16's gradients begins at 2^16 and is halved at each that overflows: after so many in a row it is not the scale.
+MOST_OVERFLOWS = 25
 
 
 def patch_seed(seed: int, rank: int, step: int = 0) -> int:
@@ -72,7 +74,7 @@ class Trainer:
         self.model = self.processes.wrapped(self.network)
         self.average = MovingAverage(self.network, settings.ema_decay)
         self.optimizer = make_optimizer(self.network, settings.optimizer)
-        self.scaler = make_scaler(engine)
+        self.scaler, self.overflows = make_scaler(engine), 0
         self.made_with = made_with(settings, data, seed)
         self.patches = Prefetcher(self.patch_source(data / "train"), settings.batch, engine.device)
         everything = validation.validation_patches(settings, data, engine.device)
@@ -123,13 +125,14 @@ class Trainer:
         return value
 
     def change_weights(self, loss: Tensor) -> None:
-        """Follow the gradient. Raises CascadeError, before any weight changes, when it is not finite."""
+        """Follow the gradient. Raises CascadeError, before any weight changes, when it is not finite; in float16, when it never is any more."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = gradient_norm(self.network, self.settings.clip_norm)
         # The scaler looks for its scale by trying: it leaves a step out when a gradient overflows.
-        if not self.scaler.is_enabled():
+        self.overflows = 0 if math.isfinite(norm) else self.overflows + 1
+        if not self.scaler.is_enabled() or self.overflows > MOST_OVERFLOWS:
             self.finite(norm, "gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -157,7 +160,11 @@ class Trainer:
         return validation.dice_of(self.processes.total(validation.count_patches(self.averaged_network(), self.engine, self.validation)))
 
     def save(self) -> None:
-        """Checkpoint and weights, each whole or not at all. All processes take part; the first one writes."""
+        """Weights and checkpoint, each whole or not at all. All processes take part; the first one writes.
+
+        The checkpoint comes last: what it has reached is not done again, so the weights of that step have to be there. Raises CascadeError for
+        weights that no file can hold.
+        """
         state = {
             "stage": self.settings.stage,
             "made_with": self.made_with,
@@ -170,8 +177,11 @@ class Trainer:
             "patches": self.processes.gathered(self.patches.state),
         }
         if self.processes.first:
+            try:
+                save_weights(self.averaged_network(), self.out / WEIGHTS_FILE)
+            except ValueError as error:
+                raise CascadeError(f"At step {self.step} {error}; lower the learning rate and resume from the last checkpoint.") from error
             write_checkpoint(state, self.out / CHECKPOINT_FILE)
-            save_weights(self.averaged_network(), self.out / WEIGHTS_FILE)
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one. Raises InputError when it is damaged or another stage's or network's."""

@@ -14,7 +14,7 @@ from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.geometry import Box, box_of_slices, mask_extent
 from KidneyTumorCascadeLib.json_fields import load_json, quote, reason
 from KidneyTumorCascadeLib.volume import Volume, read_volume
-from Training.case_names import REAL, SLAB_FOLDER, origin_of
+from Training.case_names import REAL, SLAB_FOLDER, WHOLE_FOLDER, origin_of
 from Training.cases import Case, load_case, read_labels
 from Training.preparation.drawn_labels import SegmentNames, read_drawn_labels
 from Training.sources import SPLITS, Sources
@@ -71,11 +71,15 @@ def source_trials(sources: Sources, splits: Sequence[str]) -> Iterator[Trial]:
 
 
 def pool_trials(pool: Path, splits: Sequence[str]) -> Iterator[Trial]:
-    """The cases of a pool that are not plain real scans: those are evaluated on their own voxels, which `SOURCES.json` or an index name."""
+    """The cases of a pool that are not plain real scans: those are evaluated on their own voxels, which `SOURCES.json` or an index name.
+
+    They are whole where the pool has them so, else what lies around the kidneys.
+    """
     for split in splits:
         for path in sorted((pool / split / "fine").glob("*.npz")):
             if origin_of(path.stem) != REAL:
-                case = load_case(path)
+                whole = pool / split / WHOLE_FOLDER / path.name
+                case = load_case(whole if whole.exists() else path)
                 scan, labels = Volume(case.hu, case.geometry), Volume(case.labels, case.geometry)
                 yield Trial(case.name, scan, labels, split == "train", has_tumors=True, origin=origin_of(case.name))
 
