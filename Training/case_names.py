@@ -10,7 +10,7 @@ ORIGINS = (PHANTOM, ANATOMY, SLAB, IMPLANTED, REAL)
 SLAB_FOLDER = "slices"
 # Where it has the cases of its validation split that are evaluated on, not cut to the kidneys' surroundings: `Training/synthesis.py`.
 WHOLE_FOLDER = "whole"
-COPY_PATTERN = r"(.+)_v\d{3,}"
+COPY_PATTERN, TRANSPLANT_PATTERN = r"(.+)_v\d{3,}", r"(.+)_k\d{3,}"
 # In this order: the name of a scan that a case was made from may itself look like anything.
 PATTERNS = {
     PHANTOM: r"phantom_\d+",
@@ -34,3 +34,14 @@ def scan_of_copy(name: str) -> str:
     """The scan that a changed copy was made of; empty for a case that is no such copy."""
     copied = re.fullmatch(COPY_PATTERN, name)
     return copied.group(1) if copied else ""
+
+
+def scan_of_transplant(name: str) -> str:
+    """The scan that another patient's kidneys were put into; empty for a case that is no transplant."""
+    transplanted = re.fullmatch(TRANSPLANT_PATTERN, name)
+    return transplanted.group(1) if transplanted else ""
+
+
+def rendered_body(name: str) -> str:
+    """The name of a rendered body; empty for any other case."""
+    return name if origin_of(name) == ANATOMY else ""

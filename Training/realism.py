@@ -1,12 +1,13 @@
 """How well synthetic tumors can be told from real ones: a two-sample test, statistics side by side, and a picture.
 
     python Training/realism.py --real TUMOR_SLICES --pool POOL --sources SOURCES.json --out REALISM.json --picture PICTURE.png
-    python Training/realism.py --real TUMOR_SLICES --pool POOL --out REALISM.json
+    python Training/realism.py --real TUMOR_SLICES --pool POOL --kind transplants --out REALISM.json
     python Training/realism.py --real TUMOR_SLICES --statistics
 
 TUMOR_SLICES holds PATIENT_*_ct.png (8 bits) and PATIENT_*_label.png (2 tumor, 1 kidney where it was labelled).
 With SOURCES.json, tumors are grown as the code stands, of the forms it lists, in the pool's real scans with contrast medium; each scan
-gets forms of patients that no other scan gets. Without, the tumors are those that the pool's changed copies of scans have.
+gets forms of patients that no other scan gets. Without, the tumors are those that the pool has: of its changed copies of scans, of its
+transplants, or of its rendered bodies.
 A network that says which is which is trained on some patients and scans and tested on others: AUC 0.5 means that it cannot,
 1 that it always can. `surroundings` sees everything but the tumor: what the scans themselves give away.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ if not __package__:  # run as a file: packages lie beside Training, not in it
 
 from KidneyTumorCascadeLib.errors import InputError
 from KidneyTumorCascadeLib.report import write_bytes_atomically
-from Training.case_names import REAL, origin_of, scan_of_copy
+from Training.case_names import REAL, origin_of, rendered_body, scan_of_copy, scan_of_transplant
 from Training.cases import KIDNEY, TUMOR, Case, load_case
 from Training.command_line import natural, positive, run_command
 from Training.lesion.lesion_shapes import Shape, shapes_of
@@ -45,6 +46,8 @@ FORMS_PER_SCAN = 8
 SYNTHETIC_PER_REAL = 2
 # A tumor's slice near its middle is about as wide as a ball of its volume.
 DIAMETER_SPREAD = (0.9, 1.25)
+# For each kind of synthetic case, what has to lie on one side of the folds: the scan that it was made of, or the body.
+GROUPS: dict[str, Callable[[str], str]] = {"copies": scan_of_copy, "transplants": scan_of_transplant, "bodies": rendered_body}
 
 
 def enhanced_scans(pool: Path) -> list[Case]:
@@ -84,14 +87,14 @@ def grown_slices(pool: Path, sources: Path, real: Sequence[TumorSlice], count: i
                 break
 
 
-def pool_slices(pool: Path, rng: np.random.Generator) -> Iterator[TumorSlice]:
-    """Slices of the tumors that the pool's changed copies of scans have, where kidneys show contrast medium."""
+def pool_slices(pool: Path, rng: np.random.Generator, kind: str = "copies") -> Iterator[TumorSlice]:
+    """Slices of the tumors that the pool's cases of that kind have, where kidneys show contrast medium."""
     for path in sorted(pool.glob("*/fine/*.npz")):
-        scan = scan_of_copy(path.stem)
-        if scan:
+        group = GROUPS[kind](path.stem)
+        if group:
             case = load_case(path)
             kidney = case.labels == KIDNEY
-            one = case_slice(case, scan, rng) if kidney.any() and np.median(case.hu[kidney]) >= UNENHANCED_HU else None
+            one = case_slice(case, group, rng) if kidney.any() and np.median(case.hu[kidney]) >= UNENHANCED_HU else None
             yield from () if one is None else (one,)
 
 
@@ -111,10 +114,10 @@ def measure(arguments: argparse.Namespace) -> None:
         return
     if arguments.pool is None or arguments.out is None:
         raise InputError("Without --statistics, give --pool with the synthetic tumors and --out for the result.")
-    made = grown_slices(arguments.pool, arguments.sources, real, arguments.count, rng) if arguments.sources else pool_slices(arguments.pool, rng)
-    candidates = list(made)
+    pool, sources, kind = arguments.pool, arguments.sources, arguments.kind
+    candidates = list(grown_slices(pool, sources, real, arguments.count, rng) if sources else pool_slices(pool, rng, kind))
     if len({one.group for one in candidates}) < 3:
-        raise InputError(f"{arguments.pool} has tumors in less than 3 scans with contrast medium; give a larger pool.")
+        raise InputError(f"{pool} has tumors in less than 3 scans or bodies with contrast medium among its {kind}; give a larger pool.")
     synthetic = matched(real, candidates, SYNTHETIC_PER_REAL)
     result = {
         "real": {"slices": len(real), "patients": len({one.group for one in real}), "statistics": table(real)},
@@ -133,6 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--real", type=Path, required=True, help="folder of real tumor slices")
     parser.add_argument("--pool", type=Path, help="pool that Training/synthesis.py wrote")
     parser.add_argument("--sources", type=Path, help="grow tumors of these forms now instead of taking the pool's")
+    parser.add_argument("--kind", choices=tuple(GROUPS), default="copies", help="whose tumors the pool's are (default %(default)s)")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--picture", type=Path, help="PNG file to write: real slices above, synthetic ones below")
     parser.add_argument("--statistics", action="store_true", help="only print the real slices' statistics")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.errors import CascadeError, InputError, SetupError
@@ -72,6 +73,18 @@ def test_the_loss_of_two_processes_falls(together: Path) -> None:
     log = log_of(together)
     assert [row["step"] for row in log] == ["8", "16"]
     assert float(log[-1]["loss"]) < 0.9 * float(log[0]["loss"])
+
+
+def test_norms_that_keep_statistics_agree_too(pool: Path, tmp_path: Path) -> None:
+    """The publication's networks have batch norms, whose running means and variances are of each process's own patches."""
+    (tmp_path / "batch.json").write_text(json.dumps({"extends": str(SMOKE), "network": {"norm": "batch"}}))
+    ended = torchrun(pool, tmp_path / "out", tmp_path / "batch.json")
+    assert ended.returncode == 0, ended.stderr
+    first, second = told(tmp_path / "out")
+    assert any("running_var" in name for name in load_file(tmp_path / "out" / "weights.safetensors"))
+    assert first["network"] == second["network"]
+    assert first["average"] == second["average"]
+    assert first["patches"] != second["patches"]
 
 
 def test_trouble_in_one_process_ends_both_with_one_sentence_and_training_goes_on_exactly(together: Path, pool: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,16 @@ def test_the_command_compares_a_pools_tumors(tmp_path: Path, body_with_tumor: Ca
     assert set(result["auc"]) == {*INPUTS, "statistics"}
     assert all(0.0 <= value["mean"] <= 1.0 for value in result["auc"].values())
     assert Image.open(drawing).size[0] > 500
+
+
+def test_each_kind_of_case_is_judged_by_itself(tmp_path: Path, body_with_tumor: Case) -> None:
+    """Transplants lie on one side by their scan; a rendered body is a group of its own."""
+    folder = tmp_path / "train" / "fine"
+    folder.mkdir(parents=True)
+    for name in ("a_v000", "a_k000", "b_k001", "anatomy_00003", "anatomy_00004", "phantom_1", "a"):
+        replace(body_with_tumor, name=name).save(folder)
+    groups = {kind: [one.group for one in realism.pool_slices(tmp_path, np.random.default_rng(1), kind)] for kind in realism.GROUPS}
+    assert groups == {"copies": ["a"], "transplants": ["a", "b"], "bodies": ["anatomy_00003", "anatomy_00004"]}
 
 
 def test_the_line_round_a_tumor_covers_nothing_of_it() -> None:
