@@ -127,7 +127,7 @@ def measure(arguments: argparse.Namespace) -> None:
     write_bytes_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
     sys.stdout.write(json.dumps(result["auc"], indent=1) + "\n")
     if arguments.picture:
-        write_picture(real, synthetic, arguments.picture)
+        write_picture(real, synthetic, arguments.picture, "copies" if sources else kind)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from Training.cases import Case
 from Training.lesion.lesion_shapes import Shape, shape_of
 from Training.lesion.lesions import grow
 from Training.resemblance import two_sample
-from Training.resemblance.realism_picture import HEADING, OUTLINE, ZOOM, outlined, write_picture
+from Training.resemblance.realism_picture import HEADING, MADE, OUTLINE, ZOOM, outlined, write_picture
 from Training.resemblance.slice_statistics import KIDNEY_FRACTION, STATISTICS, statistics_of, table
 from Training.resemblance.slice_window import muscle_gray, muscle_grays
 from Training.resemblance.tumor_slices import (
@@ -267,6 +267,7 @@ def test_each_kind_of_case_is_judged_by_itself(tmp_path: Path, body_with_tumor: 
     folder.mkdir(parents=True)
     for name in ("a_v000", "a_k000", "b_k001", "anatomy_00003", "anatomy_00004", "phantom_1", "a"):
         replace(body_with_tumor, name=name).save(folder)
+    assert set(realism.GROUPS) == set(MADE)
     groups = {kind: [one.group for one in realism.pool_slices(tmp_path, np.random.default_rng(1), kind)] for kind in realism.GROUPS}
     assert groups == {"copies": ["a"], "transplants": ["a", "b"], "bodies": ["anatomy_00003", "anatomy_00004"]}
 

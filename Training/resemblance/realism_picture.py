@@ -18,12 +18,14 @@ COLUMNS, ROWS, ZOOM = 8, 3, 2
 # In pixels: the heading of each half, and the line between slices.
 HEADING, LINE = 34, 2
 OUTLINE = (255, 96, 96)
-TITLES = ("Real: slices of KiTS19 patients, tumor outlined", "Synthetic: tumors grown into real CT, tumor outlined")
+# By kind of synthetic case.
+MADE = {"copies": "tumors grown into real CT", "transplants": "other patients' kidneys in real CT", "bodies": "bodies rendered from label maps"}
 
 
-def write_picture(real: Sequence[TumorSlice], synthetic: Sequence[TumorSlice], path: Path) -> None:
+def write_picture(real: Sequence[TumorSlice], synthetic: Sequence[TumorSlice], path: Path, kind: str = "copies") -> None:
     """Write a PNG: some of each, one of a patient first. Raises InputError or SetupError when it cannot be written."""
-    halves = [np.concatenate([heading(title, sample), sheet(chosen(sample))]) for title, sample in zip(TITLES, (real, synthetic), strict=True)]
+    titles = ("Real: slices of KiTS19 patients, tumor outlined", f"Synthetic: {MADE[kind]}, tumor outlined")
+    halves = [np.concatenate([heading(title, sample), sheet(chosen(sample))]) for title, sample in zip(titles, (real, synthetic), strict=True)]
     content = io.BytesIO()
     Image.fromarray(np.concatenate(halves)).save(content, format="PNG", optimize=True)
     write_bytes_atomically(path, content.getvalue())
