@@ -32,8 +32,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 def test_it_lists_the_scans_that_the_documents_name(found: Sources) -> None:
     assert {scan.name for scan in found.scans if scan.split == "validation"} == NOT_SEEN
-    assert sum(scan.labels is not None and scan.split == "train" for scan in found.scans) == 7
-    assert sum(scan.labels is None and scan.split == "train" for scan in found.scans) == 4
+    assert sum(scan.labels is not None and scan.split == "train" for scan in found.scans) == 8
+    assert sum(scan.labels is None and scan.split == "train" for scan in found.scans) == 3
 
 
 def test_a_patient_is_on_one_side_as_lesion_and_as_body(found: Sources) -> None:

@@ -10,14 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from KidneyTumorCascadeLib.bundle import load_bundle, load_network, verify_bundle
+from KidneyTumorCascadeLib.bundle import DEFAULT_FOLDER, load_bundle, load_network, verify_bundle
 from KidneyTumorCascadeLib.errors import InputError
 from Testing.Training.measured import evaluation, measured_case, write
 from Training import export_bundle
 from Training.evaluate import weight_hashes
 from Training.export_bundle import export
+from Training.measuring.evaluation_files import evidence_for, read_evaluations
+from Training.measuring.figures import accuracy_of
+from Training.measuring.model_card import card
+from Training.measuring.trained_bundle import read_about
 
-SMOKE = Path(export_bundle.__file__).parent / "configs" / "smoke.json"
+CONFIGS = Path(export_bundle.__file__).parent / "configs"
+SMOKE = CONFIGS / "smoke.json"
 
 
 @pytest.fixture
@@ -113,3 +118,15 @@ def test_a_configuration_without_a_bundle_is_a_sentence(runs: Path, tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"has no bundle.name"):
         export(tmp_path / "config.json", runs, tmp_path / "bundle", "1")
+
+
+def test_the_card_that_ships_says_what_was_measured() -> None:
+    """The evaluations of the default bundle are kept, so that its card can be written again, and by hand nobody changes a figure."""
+    content = json.loads((DEFAULT_FOLDER / "bundle.json").read_text(encoding="utf-8"))
+    weights = {stage: network["sha256"] for stage, network in content["networks"].items()}
+    measured = [found for name in ("default_evaluation.json", "default_left_out.json") for found in read_evaluations(CONFIGS.parent / name)]
+    evidence = evidence_for(weights, measured)
+    about = read_about(CONFIGS / "default_bundle.json")
+    assert card(content, about, evidence, weights) == (DEFAULT_FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert content["accuracy"] == accuracy_of([case for case in evidence.cases if not case["trained_on"]], evidence.left_out_cases)
+    assert {name: content[name] for name in about if name in content} == {name: about[name] for name in about if name in content}
