@@ -12,6 +12,7 @@ from KidneyTumorCascadeLib.device import Engine
 from KidneyTumorCascadeLib.vnet import VNet, VNetShape
 from Training.fitting.light_layers import lighten
 from Training.fitting.settings import OptimizerSettings, StageSettings
+from Training.fitting.small_convolutions import mend_small_convolutions
 
 
 def make_network(shape: VNetShape, device: torch.device) -> VNet:
@@ -19,6 +20,7 @@ def make_network(shape: VNetShape, device: torch.device) -> VNet:
     network: VNet = VNet(shape).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if device.type == "cpu":
         lighten(network)
+        mend_small_convolutions(network)
     return network
 
 
