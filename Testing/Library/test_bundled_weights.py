@@ -28,7 +28,7 @@ NEGATIVE = ("lung1_003", "lung1_007", "totalsegmentator_0002", "totalsegmentator
 # A chest whose lowest slices show the upper halves of both kidneys; a scan without kidneys from this slice on.
 CHEST, ABOVE_KIDNEYS = "lung1_007", 24
 # There they end in the ninth slice; spleen lies above the left one.
-END_OF_KIDNEYS = 10
+END_OF_KIDNEYS = 9
 # The axes of KiTS19's files: the first runs from superior to inferior.
 PERMUTED = "IPL"
 

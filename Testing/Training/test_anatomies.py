@@ -272,6 +272,20 @@ def test_the_sides_of_the_split_are_never_mixed_and_validation_takes_one_patient
     assert sorted(name for name in read if "_o" not in name) == ["validation_k.nii.gz", "validation_l.nii.gz"]
 
 
+def test_validation_takes_its_patients_in_the_drawn_order(files: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def read(path: Path, *rest: object) -> KidneyMap:
+        taken.append(path.name)
+        return read_kidneys(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(anatomy_pool, "read_kidneys", read)
+    monkeypatch.setattr(anatomy_pool, "shuffled", lambda patients, seed: list(patients)[:: -1 if seed == 2 else 1])
+    for seed in (1, 2):
+        list(anatomy_pool.anatomies_of(files, "validation", 2, seed, CPU))
+    assert taken == [f"validation_{name}.nii.gz" for name in ("k", "l", "l", "k")]
+
+
 def test_other_seeds_measure_on_other_patients_and_none_comes_twice_too_early() -> None:
     patients = [AnatomySource(Path(f"{number}.nii.gz"), "kidneys", (), "kits", "validation") for number in range(12)]
     orders = [anatomy_pool.shuffled(patients, seed) for seed in (1, 1, 2)]

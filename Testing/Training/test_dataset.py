@@ -11,6 +11,7 @@ import torch
 
 from KidneyTumorCascadeLib.normalization import FixedNormalization
 from Training.cases import Case
+from Training.fitting import dataset
 from Training.fitting.augmentation import PLAIN_INTENSITY, PLAIN_SPATIAL
 from Training.fitting.case_choice import CaseChoice
 from Training.fitting.dataset import PatchSource, Sampling, drawing_device, focus_places, neighbourhood, target_of
@@ -160,11 +161,12 @@ def test_places_are_voxels_of_their_label_spread_over_the_organ(body_with_tumor:
     assert focus_places(empty_case(), (1, 2)) == []
 
 
-def test_patches_are_drawn_where_their_labels_can_be_and_left_where_they_are_needed(body: Case) -> None:
+def test_patches_are_drawn_where_their_labels_can_be_and_left_where_they_are_needed(body: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawing_device(torch.device("mps")) == torch.device("cpu")
     assert drawing_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
-    source = source_of(body)
-    source.target_device = torch.device("meta")
+    monkeypatch.setattr(dataset, "drawing_device", lambda device: CPU)
+    source = PatchSource([body], PLAIN, NORMALIZATION, torch.device("meta"), 0)
+    assert (source.device, source.store.device) == (CPU, CPU)
     assert [tensor.device.type for tensor in source.batch(1)] == ["meta", "meta"]
 
 

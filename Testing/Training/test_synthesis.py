@@ -194,6 +194,7 @@ def test_the_command_writes_anatomies_and_transplants_of_each_split(folder: Path
     names = {split: [case.name for case in load_cases(folder / "pool" / split / "fine")] for split in ("train", "validation")}
     assert names["train"] == ["a", "a_k000", "anatomy_00000", "anatomy_00001", "c"]
     assert names["validation"] == ["anatomy_90000", "b", "b_k000", "b_k001"]
+    assert [case.name for case in load_cases(folder / "pool" / "validation" / "whole")] == ["anatomy_90000", "b_k000", "b_k001"]
 
 
 def test_the_same_seed_makes_the_same_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
