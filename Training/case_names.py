@@ -16,7 +16,7 @@ PATTERNS = {
     PHANTOM: r"phantom_\d+",
     ANATOMY: r"anatomy_\d+",
     SLAB: r"slice_.+",
-    IMPLANTED: r".+_[vk]\d{3,}",
+    IMPLANTED: f"{COPY_PATTERN}|{TRANSPLANT_PATTERN}",
 }
 
 
@@ -32,14 +32,18 @@ def origin_of(name: str) -> str:
 
 def scan_of_copy(name: str) -> str:
     """The scan that a changed copy was made of; empty for a case that is no such copy."""
-    copied = re.fullmatch(COPY_PATTERN, name)
-    return copied.group(1) if copied else ""
+    return scan_by(COPY_PATTERN, name)
 
 
 def scan_of_transplant(name: str) -> str:
     """The scan that another patient's kidneys were put into; empty for a case that is no transplant."""
-    transplanted = re.fullmatch(TRANSPLANT_PATTERN, name)
-    return transplanted.group(1) if transplanted else ""
+    return scan_by(TRANSPLANT_PATTERN, name)
+
+
+def scan_by(pattern: str, name: str) -> str:
+    """What a pattern's group says is the scan; empty for a name that does not fit."""
+    found = re.fullmatch(pattern, name)
+    return found.group(1) if found else ""
 
 
 def rendered_body(name: str) -> str:

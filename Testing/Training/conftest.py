@@ -12,6 +12,8 @@ import torch
 from KidneyTumorCascadeLib.phantom import PhantomSettings, make_phantom
 from Training import train
 from Training.cases import Case, cubic_case
+from Training.fitting import validation
+from Training.fitting.settings import StageSettings, read_settings
 
 SMOKE = Path(train.__file__).parent / "configs" / "smoke.json"
 SPACING_MM = 6.0
@@ -70,3 +72,10 @@ def body_with_tumor(body: Case) -> Case:
     labels = body.labels.copy()
     labels[30:42, 30:42, 14:26] = 2
     return replace(body, labels=labels)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> StageSettings:
+    """Sixteen steps with a checkpoint at the eighth, and few patches to validate with."""
+    monkeypatch.setattr(validation, "VALIDATION_PATCHES", 4)
+    return replace(read_settings(SMOKE, "kidney"), steps=16)
